@@ -1,4 +1,4 @@
-"""Settings: read once, at the start of a process, from `CARRARA_*` variables. `docs/reference/settings.md` lists them."""
+"""Settings, read once at the start of a process from `CARRARA_*` variables; `docs/reference/settings.md` lists them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,15 +17,11 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".carrara")
     log_level: str = "INFO"
 
-    database_url: SecretStr | None = Field(
-        None, description="postgresql+psycopg://user:password@host:port/database"
-    )
+    database_url: SecretStr | None = Field(None, description="postgresql+psycopg://user:password@host:port/database")
     redis_url: SecretStr | None = Field(None, description="redis://:password@host:port/0; only a doorbell")
     object_store: str | None = Field(None, description="a directory, or s3://bucket/prefix")
     s3_endpoint_url: str | None = Field(None, description="for an S3 that is not Amazon's")
-    mlflow_url: str | None = Field(
-        None, description="http://host:port of an MLflow server that only we can reach"
-    )
+    mlflow_url: str | None = Field(None, description="http://host:port of an MLflow server that only we can reach")
     mlflow_secret: SecretStr | None = Field(None, description="shared secret that our MLflow child asks for")
 
     platform_host: str = "127.0.0.1"

@@ -34,9 +34,7 @@ class NotFound(CarraraError):  # noqa: N818  # the names of kinds read as senten
 
     def __init__(self, what: str, *, hint: str = "", **facts: Any) -> None:
         named = ", ".join(f"{key} {value!r}" for key, value in facts.items())
-        super().__init__(
-            f"no {what}" + (f" with {named}" if named else "") + (f". {hint}" if hint else ""), **facts
-        )
+        super().__init__(f"no {what}" + (f" with {named}" if named else "") + (f". {hint}" if hint else ""), **facts)
 
 
 class Invalid(CarraraError):  # noqa: N818
@@ -44,9 +42,7 @@ class Invalid(CarraraError):  # noqa: N818
 
     default_code = "invalid"
 
-    def __init__(
-        self, message: str, *, code: str | None = None, issues: Sequence[Issue] = (), **facts: Any
-    ) -> None:
+    def __init__(self, message: str, *, code: str | None = None, issues: Sequence[Issue] = (), **facts: Any) -> None:
         super().__init__(message, code=code, **facts)
         self.issues = tuple(issues)
 
