@@ -1,0 +1,101 @@
+"""The route table that serving pulls, and the report that each serving process gives back."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import Field
+
+from carrara.contracts.release import ReleaseManifest
+from carrara.contracts.wire import Answer, Wire
+
+SCHEMA_VERSION = 1
+
+
+class SlotMode(StrEnum):
+    """LIVE answers requests by weight; WARM is loaded, self-tested and waits (candidate or rollback target)."""
+
+    LIVE = "live"
+    WARM = "warm"
+
+
+class Slot(Answer):
+    """One release at an endpoint. Weights of the live slots add up to 100, or there is no live slot."""
+
+    release: str
+    mode: SlotMode
+    weight: int = Field(ge=0, le=100)
+
+
+class Fallback(Wire):
+    """What an endpoint answers when no release is live: a constant for every row, or 503."""
+
+    kind: Literal["constant", "unavailable"]
+    prediction: str | int | float | bool | None = None
+
+
+class EndpointRoute(Answer):
+    """One endpoint. `token_hashes`: SHA-256 (hex) of the tokens that may predict."""
+
+    project: str
+    endpoint: str
+    slots: list[Slot]
+    fallback: Fallback | None
+    token_hashes: list[str]
+
+
+class RouteTable(Answer):
+    """Who answers what. A process that does not know `schema_version` keeps its last good table and says so."""
+
+    schema_version: int = SCHEMA_VERSION
+    generation: int
+    endpoints: list[EndpointRoute]
+    releases: dict[str, ReleaseManifest]
+
+
+class SlotState(StrEnum):
+    """Where a release is in one serving process. READY = loaded, digest verified, golden set answered."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    DRAINING = "draining"
+
+
+class ReleaseReport(Answer):
+    """`hashed_digest`: the digest over the bytes that this process loaded, hashed by itself."""
+
+    digest: str
+    state: SlotState
+    hashed_digest: str | None = None
+    error_code: str | None = None
+    error: str | None = None
+    load_seconds: float | None = None
+    golden_rows: int | None = None
+    golden_seconds: float | None = None
+    golden_at: datetime | None = None
+
+
+class EndpointReport(Answer):
+    """Which releases this process gives requests to, at which generation, and how it went since it booted."""
+
+    project: str
+    endpoint: str
+    live: list[str]
+    on_fallback: bool
+    requests: int = 0
+    errors: int = 0
+    model_faults: int = 0
+
+
+class InstanceReport(Answer):
+    """One serving process, every few seconds. It renews the instance's lease."""
+
+    instance: str
+    index: int
+    boot_id: UUID
+    generation: int
+    releases: list[ReleaseReport]
+    endpoints: list[EndpointReport]
+    notes: dict[str, Any] = {}
