@@ -1,0 +1,30 @@
+"""What every test may ask for. Servers start at the first test that needs them, so unit tests never pay."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.postgres import PostgresServer, shared_server
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this test run see."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def postgres_server(shared_folder: Path) -> PostgresServer:
+    """One real PostgreSQL for the whole run, with the roles of `carrara up`."""
+    tests_pid = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    return shared_server(shared_folder, tests_pid)
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database of this test's own, migrated, owned by a role that is no superuser."""
+    with postgres_server.database() as url:
+        yield url
