@@ -1,0 +1,33 @@
+"""The composition of the platform process: every adapter is chosen here, once."""
+
+from dataclasses import dataclass
+
+from carrara.kernel.clock import Clock, SystemClock
+from carrara.kernel.config import Settings
+from carrara.persistence.database import Database
+from carrara.storage.blobs import Blobs
+from carrara.storage.factory import open_store
+from carrara.storage.ports import ObjectStore
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the edges of the platform process work with."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    store: ObjectStore
+    blobs: Blobs
+
+
+def build(settings: Settings) -> Services:
+    """Connects nothing yet: a missing database shows at the first transaction, as `Unavailable`."""
+    store = open_store(settings.required("object_store"), s3_endpoint_url=settings.s3_endpoint_url)
+    return Services(
+        settings=settings,
+        clock=SystemClock(),
+        database=Database(settings.required("database_url")),
+        store=store,
+        blobs=Blobs(store),
+    )
