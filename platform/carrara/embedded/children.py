@@ -1,4 +1,4 @@
-"""Starting a child that ends when we end, and knowing it again later: its number alone may be somebody else's by then."""
+"""Starting a child that ends when we end, and knowing it again later: its number alone may be another's by then."""
 
 import ctypes
 import os
