@@ -31,6 +31,7 @@ class Permission(StrEnum):
 
 
 PLATFORM = frozenset({Permission.MANAGE_PLATFORM})
+WITHOUT_PROJECT = PLATFORM | {Permission.SIGNED_IN}
 
 POLICY: Mapping[Permission, frozenset[MemberRole]] = {
     Permission.READ: _ANY_MEMBER,

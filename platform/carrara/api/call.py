@@ -3,9 +3,9 @@
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import Annotated, TypeVar, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -14,17 +14,21 @@ from starlette.concurrency import run_in_threadpool
 
 from carrara.access import service as access
 from carrara.access.domain import Actor, MemberRole, Membership, Project
-from carrara.access.policy import PLATFORM, Permission, is_allowed
+from carrara.access.policy import PLATFORM, WITHOUT_PROJECT, Permission, is_allowed
 from carrara.bootstrap.platform import Services
 from carrara.kernel.digests import digest_bytes
-from carrara.kernel.errors import Forbidden, Invalid, Unauthenticated
-from carrara.persistence.database import Scope, enter_scope
+from carrara.kernel.errors import Forbidden, Invalid, TooLarge, Unauthenticated
+from carrara.persistence.database import Scope
 from carrara.persistence.idempotency import earlier_answer, remember
 
 T = TypeVar("T")
 MAX_KEY_LENGTH = 200
 
+MAX_BODY_BYTES = 16 << 20
+
 _bearer = HTTPBearer(auto_error=False, description="an API token: `carrara token create`")
+ProjectName = Annotated[str, Path(description="the project's name", examples=["flights"])]
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,6 @@ class Call:
                     return cast("T", JSONResponse(given[1]["body"], given[0], headers={"Idempotency-Replayed": "true"}))
             body = jsonable_encoder(action(session))
             if self.idempotency_key is not None:
-                enter_scope(session, self.scope)
                 remember(session, self.actor.id, self.idempotency_key, fingerprint, (status, {"body": body}))
         return cast("T", JSONResponse(body, status))
 
@@ -82,17 +85,32 @@ def services_of(request: Request) -> Services:
 
 
 def allowed(permission: Permission, *, streams_body: bool = False) -> Callable[..., Awaitable[Call]]:
-    """The dependency of every route: 401 without a valid token, 404 outside the caller's projects, 403 without the role.
+    """The dependency of a route: 401 without a valid token, 404 outside the caller's projects, 403 without the role.
 
     `streams_body`: the route reads the body itself, so it is not part of the request's fingerprint.
     """
 
-    async def identify(request: Request, credentials: HTTPAuthorizationCredentials | None = Depends(_bearer)) -> Call:
-        body = b"" if streams_body else await request.body()
+    async def identify(request: Request, credentials: Credentials) -> Call:
+        body = b"" if streams_body else await _small_body(request)
         return await run_in_threadpool(_identify, request, credentials, permission, body)
 
-    identify.__dict__["permission"] = permission
-    return identify
+    async def identify_in_project(request: Request, credentials: Credentials, project: ProjectName) -> Call:  # noqa: ARG001  # declared for OpenAPI; `_identify` reads it from the path
+        return await identify(request, credentials)
+
+    chosen = identify if permission in WITHOUT_PROJECT else identify_in_project
+    chosen.__dict__["permission"] = permission
+    return chosen
+
+
+async def _small_body(request: Request) -> bytes:
+    """The body, read no further than the limit; FastAPI then parses these very bytes."""
+    read = bytearray()
+    async for block in request.stream():
+        read += block
+        if len(read) > MAX_BODY_BYTES:
+            raise TooLarge(f"the body is over {MAX_BODY_BYTES} bytes; push data as a dataset", limit=MAX_BODY_BYTES)
+    request._body = bytes(read)  # where Starlette's own `body()` keeps it
+    return request._body
 
 
 def _identify(

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from carrara.access.service import RoutesChanged
+from carrara.deployments.store import bump_generation
 from carrara.kernel.clock import Clock, SystemClock
 from carrara.kernel.config import Settings
 from carrara.persistence.database import Database
@@ -19,6 +21,7 @@ class Services:
     database: Database
     store: ObjectStore
     blobs: Blobs
+    routes_changed: RoutesChanged
 
 
 def build(settings: Settings) -> Services:
@@ -30,4 +33,5 @@ def build(settings: Settings) -> Services:
         database=Database(settings.required("database_url")),
         store=store,
         blobs=Blobs(store),
+        routes_changed=bump_generation,
     )

@@ -1,0 +1,22 @@
+"""`carrara platform`: one uvicorn process over the application."""
+
+import uvicorn
+
+from carrara.api.app import create_app
+from carrara.bootstrap.platform import build
+from carrara.kernel.config import Settings
+from carrara.kernel.telemetry import configure_logging
+
+
+def main(settings: Settings) -> None:
+    """Serves until SIGTERM; then answers what is under way, for at most five seconds."""
+    configure_logging("platform", settings.log_level)
+    uvicorn.run(
+        create_app(build(settings)),
+        host=settings.platform_host,
+        port=settings.platform_port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
