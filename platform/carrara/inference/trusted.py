@@ -1,0 +1,13 @@
+"""The types that a skops file may hold beyond those that skops trusts itself. This list is ours alone.
+
+A model's own declaration (`skops_trusted_types` in its MLmodel file) is never read: it comes with the file it vouches
+for (GHSA-w582). To be listed, a type must be plain data when it is rebuilt: no code of the file's choosing runs.
+"""
+
+TRUSTED_TYPES: frozenset[str] = frozenset(
+    {
+        "numpy.dtype",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.tree._tree.Tree",
+    }
+)
