@@ -336,16 +336,23 @@ def upgrade() -> None:
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("job_id", sa.Uuid(), nullable=True),
         sa.Column("mlflow_run_id", sa.String(), nullable=True),
+        sa.Column("mlflow_source", sa.String(), nullable=True),
         sa.Column("task", sa.String(), nullable=True),
         sa.Column("artifact_digest", sa.String(), nullable=True),
         sa.Column("artifact_bytes", sa.BigInteger(), nullable=True),
         sa.Column("artifact_files", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("flavor", sa.String(), nullable=True),
+        sa.Column("serialization", sa.String(), nullable=True),
+        sa.Column("inspection", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("contract", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("golden_candidates", sa.String(), nullable=True),
+        sa.Column("metrics", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("lineage", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("author_id", sa.Uuid(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("project_id", sa.Uuid(), nullable=False),
+        sa.CheckConstraint("state <> 'rejected' OR rejection IS NOT NULL", name=op.f("ck_versions_rejection")),
         sa.CheckConstraint("source IN ('job', 'mlflow')", name=op.f("ck_versions_source")),
         sa.CheckConstraint(
             "state IN ('registered', 'validated', 'evaluated', 'rejected', 'retired')", name=op.f("ck_versions_state")
@@ -363,7 +370,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("project_id", "model_id", "number", name=op.f("uq_versions_project_id_model_id_number")),
     )
     op.create_index(
-        "ix_versions_newest", "versions", ["project_id", "model_id", sa.literal_column("number DESC")], unique=False
+        "ix_versions_state", "versions", ["project_id", "state", sa.literal_column("id DESC")], unique=False
     )
     op.create_table(
         "releases",

@@ -20,14 +20,14 @@ NAMING = {
 
 
 class Row(DeclarativeBase):
-    """Base of all rows. `datetime` is stored with its zone, `dict` and `list` as JSONB."""
+    """Base of all rows. `datetime` is stored with its zone, `dict` and `list` as JSONB, None as SQL's NULL."""
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's own class attribute
         datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-        list[Any]: JSONB,
-        list[str]: JSONB,
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[Any]: JSONB(none_as_null=True),
+        list[str]: JSONB(none_as_null=True),
     }
 
 

@@ -28,7 +28,8 @@ class VersionRow(Created, ProjectOwned, Row):
         UniqueConstraint("project_id", "job_id"),
         CheckConstraint("state IN ('registered', 'validated', 'evaluated', 'rejected', 'retired')", name="state"),
         CheckConstraint("source IN ('job', 'mlflow')", name="source"),
-        Index("ix_versions_newest", "project_id", "model_id", text("number DESC")),
+        CheckConstraint("state <> 'rejected' OR rejection IS NOT NULL", name="rejection"),
+        Index("ix_versions_state", "project_id", "state", text("id DESC")),
     )
 
     model_id: Mapped[UUID]
@@ -38,11 +39,17 @@ class VersionRow(Created, ProjectOwned, Row):
     source: Mapped[str]
     job_id: Mapped[UUID | None]
     mlflow_run_id: Mapped[str | None]
+    mlflow_source: Mapped[str | None]
     task: Mapped[str | None]
     artifact_digest: Mapped[str | None]
     artifact_bytes: Mapped[int | None] = mapped_column(BigInteger)
     artifact_files: Mapped[list[Any]]
+    flavor: Mapped[str | None]
+    serialization: Mapped[str | None]
+    inspection: Mapped[dict[str, Any] | None]
     contract: Mapped[dict[str, Any] | None]
+    golden_candidates: Mapped[str | None]
+    metrics: Mapped[dict[str, Any]]
     lineage: Mapped[dict[str, Any]]
     author_id: Mapped[UUID]
 
