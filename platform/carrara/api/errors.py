@@ -46,6 +46,7 @@ def problem_of(error: errors.CarraraError, request_id: str | None) -> Problem:
         status=status,
         detail=error.message,
         code=error.code,
+        kind=error.kind,
         facts=error.facts,
         issues=issues,
         request_id=request_id,
@@ -78,6 +79,7 @@ async def _malformed(request: Request, error: Exception) -> JSONResponse:
             status=422,
             detail=f"{first.where}: {first.message}" + (f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""),
             code="invalid",
+            kind="invalid",
             issues=issues,
             request_id=_request_id(request),
         )
@@ -97,6 +99,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
             status=error.status_code,
             detail=detail,
             code=code,
+            kind=code,
             request_id=_request_id(request),
         ),
         dict(error.headers or {}),
@@ -113,6 +116,7 @@ async def _unknown(request: Request, error: Exception) -> JSONResponse:
             status=500,
             detail=f"this is a fault of Carrara's; the platform's log has it under request {request_id}",
             code="internal",
+            kind="internal",
             request_id=request_id,
         )
     )

@@ -15,13 +15,17 @@ class ProblemIssue(Answer):
 
 
 class Problem(Answer):
-    """The body of every answer that is not a success; content type `application/problem+json`."""
+    """The body of every answer that is not a success; content type `application/problem+json`.
+
+    `kind` is one of a dozen (`not_found`, `refused`, `unavailable`, ...) and tells how to react; `code` is exact.
+    """
 
     type: str
     title: str
     status: int
     detail: str
     code: str
+    kind: str = "error"
     facts: dict[str, Any] = {}
     issues: list[ProblemIssue] = []
     request_id: str | None = None

@@ -20,6 +20,11 @@ class CarraraError(Exception):
 
     default_code: ClassVar[str] = "error"
 
+    @property
+    def kind(self) -> str:
+        """The name of the kind on the wire, whatever the exact code."""
+        return self.default_code
+
     def __init__(self, message: str, *, code: str | None = None, **facts: Any) -> None:
         super().__init__(message)
         self.message = message
