@@ -6,8 +6,11 @@ for (GHSA-w582). To be listed, a type must be plain data when it is rebuilt: no 
 
 TRUSTED_TYPES: frozenset[str] = frozenset(
     {
+        "carrara.inference.date_parts.DateParts",
+        "functools.partial",  # its function is checked by its own name
         "numpy.dtype",
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.tree._tree.Tree",
+        "sklearn.utils.validation.check_array",  # inside HistGradientBoosting with categories
     }
 )
