@@ -1,5 +1,6 @@
 """The release manifest (D4): the content-addressed description of what goes live. Its digest is its name."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -15,6 +16,12 @@ class ArtifactFile(Wire):
     path: str
     digest: str = Field(pattern=DIGEST_PATTERN)
     size: int
+
+
+def digest_files(files: Sequence[ArtifactFile]) -> Digest:
+    """The `artifact_digest` of a model folder: over path, digest and size of every file, in the order of the paths."""
+    ordered = sorted(files, key=lambda file: file.path)
+    return digest_json([file.model_dump(mode="json") for file in ordered])
 
 
 class GoldenSet(Wire):

@@ -36,13 +36,18 @@ class Fallback(Wire):
 
 
 class EndpointRoute(Answer):
-    """One endpoint. `token_hashes`: SHA-256 (hex) of the tokens that may predict."""
+    """One endpoint. `token_hashes`: SHA-256 (hex) of the tokens that may predict.
+
+    `rollback_target`: the WARM release that a serving process may fall to by itself when the live one breaks. Other
+    WARM releases are candidates and never get a request from it.
+    """
 
     project: str
     endpoint: str
     slots: list[Slot]
     fallback: Fallback | None
     token_hashes: list[str]
+    rollback_target: str | None = None
 
 
 class RouteTable(Answer):

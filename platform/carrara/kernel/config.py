@@ -47,7 +47,11 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(4 << 30, ge=1 << 20)
     max_body_bytes: int = Field(8 << 20, ge=1 << 10, description="of one prediction request")
     max_rows: int = Field(10_000, ge=1, description="in one prediction request")
+    max_in_flight: int = Field(64, ge=1, description="requests at once, for each endpoint and serving process")
     predict_timeout_seconds: float = Field(10.0, gt=0)
+    model_load_timeout_seconds: float = Field(60.0, gt=0)
+    model_memory_bytes: int = Field(2 << 30, ge=64 << 20, description="of one loaded model, beyond shared libraries")
+    max_stale_auth_seconds: float = Field(3600.0, gt=0, description="how long serving believes tokens while cut off")
 
     def required(self, name: str) -> str:
         """The text of a setting that this process cannot do without; ValueError names the variable."""
