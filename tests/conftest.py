@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from tests.support.postgres import PostgresServer, shared_server
 
+from carrara.persistence.database import Database
+
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,3 +29,11 @@ def database_url(postgres_server: PostgresServer) -> Iterator[str]:
     """A database of this test's own, migrated, owned by a role that is no superuser."""
     with postgres_server.database() as url:
         yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """That database, as our code sees it."""
+    opened = Database(database_url, pool_size=5)
+    yield opened
+    opened.close()

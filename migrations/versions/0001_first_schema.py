@@ -48,7 +48,7 @@ def upgrade() -> None:
         sa.Column("key", sa.String(), nullable=False),
         sa.Column("request_digest", sa.String(), nullable=False),
         sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("answer", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("answer", sa.String(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("actor_id", "key", name=op.f("pk_idempotency_keys")),
     )
@@ -597,7 +597,7 @@ def upgrade() -> None:
         sa.Column("previous_release_id", sa.Uuid(), nullable=True),
         sa.Column("rollout_id", sa.Uuid(), nullable=True),
         sa.Column("generation", sa.BigInteger(), nullable=False),
-        sa.Column("actor_id", sa.Uuid(), nullable=False),
+        sa.Column("actor_id", sa.Uuid(), nullable=True),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),

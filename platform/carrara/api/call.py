@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Path, Request
 from fastapi.encoders import jsonable_encoder
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
@@ -72,11 +72,13 @@ class Call:
             if self.idempotency_key is not None:
                 given = earlier_answer(session, self.actor.id, self.idempotency_key, fingerprint)
                 if given is not None:
-                    return cast("T", JSONResponse(given[1]["body"], given[0], headers={"Idempotency-Replayed": "true"}))
-            body = jsonable_encoder(action(session))
+                    replayed = {"Idempotency-Replayed": "true"}
+                    return cast(T, Response(given[1], given[0], headers=replayed, media_type="application/json"))
+            response = JSONResponse(jsonable_encoder(action(session)), status)
             if self.idempotency_key is not None:
-                remember(session, self.actor.id, self.idempotency_key, fingerprint, (status, {"body": body}))
-        return cast("T", JSONResponse(body, status))
+                answer = (status, bytes(response.body).decode())
+                remember(session, self.actor.id, self.idempotency_key, fingerprint, answer)
+        return cast(T, response)
 
 
 def services_of(request: Request) -> Services:

@@ -1,6 +1,5 @@
 """Answers already given: a retried write with the same key gets the first answer, not a second effect."""
 
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -19,12 +18,10 @@ class IdempotencyRow(Created, Row):
     key: Mapped[str] = mapped_column(primary_key=True)
     request_digest: Mapped[str]
     status: Mapped[int]
-    answer: Mapped[dict[str, Any]]
+    answer: Mapped[str]
 
 
-def earlier_answer(
-    session: Session, actor_id: UUID, key: str, request_digest: str
-) -> tuple[int, dict[str, Any]] | None:
+def earlier_answer(session: Session, actor_id: UUID, key: str, request_digest: str) -> tuple[int, str] | None:
     """The status and body first given under this key, or None; then `remember` must follow in this transaction.
 
     `Conflict(in_flight)` while a twin is being answered, `Invalid(key_reused)` if it came with another request.
@@ -39,9 +36,7 @@ def earlier_answer(
     return row.status, row.answer
 
 
-def remember(
-    session: Session, actor_id: UUID, key: str, request_digest: str, answer: tuple[int, dict[str, Any]]
-) -> None:
+def remember(session: Session, actor_id: UUID, key: str, request_digest: str, answer: tuple[int, str]) -> None:
     """Keeps the answer, in the transaction of the write that it tells of."""
     status, body = answer
     session.add(IdempotencyRow(actor_id=actor_id, key=key, request_digest=request_digest, status=status, answer=body))
