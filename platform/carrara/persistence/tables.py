@@ -23,7 +23,7 @@ class Row(DeclarativeBase):
     """Base of all rows. `datetime` is stored with its zone, `dict` and `list` as JSONB, None as SQL's NULL."""
 
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's own class attribute
+    type_annotation_map = {  # SQLAlchemy's own class attribute
         datetime: DateTime(timezone=True),
         dict[str, Any]: JSONB(none_as_null=True),
         list[Any]: JSONB(none_as_null=True),
