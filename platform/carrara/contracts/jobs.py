@@ -86,3 +86,32 @@ class LogChunk(Answer):
     chunk: int
     text: str
     created_at: datetime
+
+
+class JobLog(Answer):
+    """Output behind a place. Pass `next` as `after` for what comes; `is_complete`: the job is over and this was all."""
+
+    items: list[LogChunk]
+    next: str
+    state: JobState
+    is_complete: bool
+
+
+class CodeBundleFile(Answer):
+    """One file of a bundle; `path` is relative, with `/`."""
+
+    path: str
+    digest: str
+    size: int
+
+
+class CodeBundleView(Answer):
+    """Code that a training spec may name by `digest`. The same files give the same digest, and are stored once."""
+
+    digest: str
+    byte_count: int
+    files: list[CodeBundleFile]
+    git_commit: str | None
+    git_is_dirty: bool | None
+    created_by: str
+    created_at: datetime

@@ -17,7 +17,7 @@ from carrara.kernel.ids import JobId, ProjectId, UserId
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A job that this worker holds, under the fencing number `attempt`. `token` is the job's own, valid with its lease."""
+    """A job that this worker holds, under the fencing number `attempt`; its own `token` is valid with its lease."""
 
     id: JobId
     project_id: ProjectId
@@ -32,11 +32,15 @@ class ClaimedJob:
 
 @dataclass(frozen=True)
 class Staging:
-    """The attempt's own folder. `inputs` is read-only to the child, `outputs` and `scratch` it may write."""
+    """The attempt's own folder. `inputs` is read-only to the child, `outputs` and `scratch` it may write.
+
+    `events` the child cannot reach: the runner writes every metric event there, one JSON object a line, in order.
+    """
 
     inputs: Path
     outputs: Path
     scratch: Path
+    events: Path
 
 
 @dataclass(frozen=True)
@@ -79,3 +83,16 @@ class JobHandler(Protocol):
 
 Submit = Callable[[Session, ProjectId, UserId, JobKind, Mapping[str, Any]], JobId]
 """How a feature queues a follow-up job in its own transaction: `jobs.service.submit`, bound by `bootstrap`."""
+
+
+class Doorbell(Protocol):
+    """Tells workers that a job waits. Losing a ring costs a poll interval, never a job, so it never raises."""
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the last ring was not heard, or None: the queue is degraded while this says something."""
+        ...
+
+    def ring(self, job_id: JobId) -> None:
+        """Returns within half a second, whatever state the broker is in."""
+        ...

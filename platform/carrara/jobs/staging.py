@@ -1,0 +1,71 @@
+"""The folders of attempts: made for one attempt, removed when no attempt stands behind them."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from uuid import UUID
+
+from carrara.jobs.ports import ClaimedJob, Staging
+from carrara.kernel.ids import JobId
+from carrara.storage.disk import disk_error
+
+Attempt = tuple[UUID, int]
+_log = logging.getLogger(__name__)
+
+
+class StagingArea:
+    """`<root>/<job>/<attempt>/`, on this worker's own disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def open(self, job: ClaimedJob) -> Staging:
+        """Fresh folders for this attempt; `Unavailable` if the disk is full or away."""
+        place = self._place(job.id, job.attempt)
+        staging = Staging(
+            inputs=place / "inputs", outputs=place / "outputs", scratch=place / "scratch", events=place / "events.jsonl"
+        )
+        try:
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.rmtree(place, ignore_errors=True)
+            for folder in (staging.inputs, staging.outputs, staging.scratch):
+                folder.mkdir(parents=True)
+            staging.events.touch()
+        except OSError as error:
+            raise disk_error(error, f"making the job's folder {place}") from error
+        return staging
+
+    def remove(self, job_id: UUID, attempt: int) -> None:
+        """Removes an attempt's folders; what cannot be removed now is left to the next sweep."""
+        shutil.rmtree(self._place(job_id, attempt), ignore_errors=True)
+        folder = self._root / str(job_id)
+        if folder.is_dir() and not any(folder.iterdir()):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self, running: Callable[[list[UUID]], set[Attempt]]) -> int:
+        """Removes the folders of attempts that are not `running`; how many. The folders are listed first, so that an
+        attempt which starts meanwhile is not among them."""
+        found = list(self._attempts())
+        if not found:
+            return 0
+        alive = running(sorted({job_id for job_id, _ in found}))
+        dead = [attempt for attempt in found if attempt not in alive]
+        for job_id, attempt in dead:
+            self.remove(job_id, attempt)
+        if dead:
+            _log.info("removed the folders of %d attempts that run no more", len(dead))
+        return len(dead)
+
+    def _attempts(self) -> Iterable[Attempt]:
+        if not self._root.is_dir():
+            return
+        for folder in self._root.iterdir():
+            for place in folder.iterdir() if folder.is_dir() else ():
+                try:
+                    yield UUID(folder.name), int(place.name)
+                except ValueError:
+                    _log.warning("%s is no folder of an attempt; it stays", place)
+
+    def _place(self, job_id: UUID | JobId, attempt: int) -> Path:
+        return self._root / str(job_id) / str(attempt)
