@@ -9,7 +9,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock up down demo check format test unit faults soak ci bench clean
+.PHONY: help setup lock up down demo check docs format test unit faults soak ci bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -47,6 +47,10 @@ check: setup  ## Lint, format, types, imports, sizes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.house.check_sizes
+	$(BIN)/python -m tests.house.render_docs --check
+
+docs: setup  ## Render the reference pages from the code
+	$(BIN)/python -m tests.house.render_docs
 
 format: setup  ## Format the code
 	$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
