@@ -4,12 +4,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+
 from carrara.access.domain import MemberRole
 from carrara.access.policy import PLATFORM, POLICY, Permission
 from carrara.cli.exits import MEANING
 from carrara.kernel.config import Settings
-from pydantic import SecretStr
-from pydantic_core import PydanticUndefined
 
 NOTICE = "<!-- Rendered from the code by `make docs`; do not edit. -->\n"
 
@@ -20,8 +21,8 @@ def settings_page() -> str:
         "# Settings",
         "",
         NOTICE,
-        "Read once, at the start of a process. `carrara up` chooses what is not set; on other machines you set what the",
-        "process needs. Secrets go only to the process that needs them: `platform/carrara/processes.py` says which.",
+        "Read once, at the start of a process. `carrara up` chooses what is not set; elsewhere you set what the",
+        "process needs. A secret goes only to the process that needs it: `platform/carrara/processes.py` says which.",
         "",
         "| variable | default | what it is |",
         "|---|---|---|",
@@ -41,7 +42,7 @@ def roles_page() -> str:
         "# Roles",
         "",
         NOTICE,
-        "Roles are sets: none implies another. A platform admin makes projects and people, and manages members anywhere,",
+        "Roles are sets: none implies another. A platform admin makes projects and people, manages members anywhere,",
         "but is a member of nothing by itself. The author of a version never approves it, except in tier 4.",
         "",
         "| permission | " + " | ".join(role.value for role in roles) + " | platform admin |",
