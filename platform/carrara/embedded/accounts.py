@@ -37,12 +37,12 @@ def popen_options(account: Account | None) -> dict[str, Any]:
 
 
 def can_reach(path: Path, account: Account | None) -> bool:
-    """Whether `account` can read the folder and everything above it lets it through.
+    """Whether `account` may enter the folder: that it and everything above it lets it through.
 
     Tried by a process of that account, since modes alone miss access lists and network file systems.
     """
     if account is None:
-        return os.access(path, os.R_OK | os.X_OK)
-    try_it = ["/bin/sh", "-c", 'cd "$1" && test -r .', "sh", str(path)]
+        return os.access(path, os.X_OK)
+    try_it = ["/bin/sh", "-c", 'cd "$1"', "sh", str(path)]
     done = subprocess.run(try_it, check=False, capture_output=True, cwd="/", **account.popen_options)
     return done.returncode == 0

@@ -39,11 +39,11 @@ def identity_of(pid: int) -> Identity | None:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             if fields[0] in "ZX":
                 return None
-            return Identity(pid, float(fields[_START_TICKS_FIELD]), _boot())
+            return Identity(pid, float(fields[_START_TICKS_FIELD]), boot_id())
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return Identity(pid, process.create_time(), _boot())
+        return Identity(pid, process.create_time(), boot_id())
     except (OSError, psutil.NoSuchProcess):
         return None
 
@@ -53,7 +53,8 @@ def is_alive(identity: Identity) -> bool:
     return identity_of(identity.pid) == identity
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Changes with every boot of the machine: a process id of another boot means nothing."""
     if sys.platform == "linux":
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return str(int(psutil.boot_time()))
@@ -81,13 +82,14 @@ def spawn(
         stderr=subprocess.STDOUT,
         cwd=directory,
         start_new_session=True,  # Ctrl-C at the terminal reaches the supervisor only, which stops all in order
-        preexec_fn=_die_with(os.getpid(), death_signal),  # runs after setuid, which would have cleared it
+        preexec_fn=die_with_us(death_signal),  # runs after setuid, which would have cleared it
         **popen_options(account),
     )
 
 
-def _die_with(parent: int, death_signal: signal.Signals) -> Callable[[], None]:
-    number = int(death_signal)
+def die_with_us(death_signal: signal.Signals) -> Callable[[], None]:
+    """A `preexec_fn`: the child gets `death_signal` when the thread that forks it ends."""
+    number, parent = int(death_signal), os.getpid()
 
     def tie() -> None:
         if _libc is not None:

