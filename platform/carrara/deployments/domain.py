@@ -8,8 +8,17 @@ from typing import Any
 
 from carrara.contracts.routes import Fallback
 from carrara.kernel.digests import Digest
-from carrara.kernel.ids import ApprovalId, EndpointId, EvaluationId, PolicyId, ProjectId, ReleaseId, RolloutId, UserId
-from carrara.kernel.ids import VersionId as VersionId
+from carrara.kernel.ids import (
+    ApprovalId,
+    EndpointId,
+    EvaluationId,
+    PolicyId,
+    ProjectId,
+    ReleaseId,
+    RolloutId,
+    UserId,
+    VersionId,
+)
 from carrara.kernel.state_machine import StateMachine
 
 MAX_REHEARSAL_AGE_SECONDS = 900.0
@@ -42,7 +51,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Release:
-    """What a release is to an endpoint. `hashes`: what a process may truthfully report to have hashed when it loaded it."""
+    """What a release is to an endpoint. `hashes`: what a process that loaded its bytes finds when it hashes them."""
 
     id: ReleaseId
     digest: Digest
@@ -187,3 +196,25 @@ class LedgerEntry:
     reason: str
     at: datetime
     is_confirmed: bool
+
+
+@dataclass(frozen=True)
+class By:
+    """Who does it. `id` None: Carrara itself, by a rule."""
+
+    id: UserId | None
+    name: str
+
+
+CARRARA = By(None, "carrara")
+
+
+@dataclass(frozen=True)
+class Move:
+    """What the ledger is to say next: this release answers from now on (None: the fallback)."""
+
+    kind: LedgerKind
+    release_id: ReleaseId | None
+    rollout_id: RolloutId | None
+    by: By
+    reason: str

@@ -40,9 +40,7 @@ def withdrawn_at(entries: Iterable[LedgerEntry], release_id: ReleaseId) -> datet
     return max(times, default=None)
 
 
-def is_trusted(
-    entries: Iterable[LedgerEntry], decisions: Mapping[ReleaseId, Approval], release_id: ReleaseId
-) -> bool:
+def is_trusted(entries: Iterable[LedgerEntry], decisions: Mapping[ReleaseId, Approval], release_id: ReleaseId) -> bool:
     """Whether its newest decision is an approval that stands and is newer than any rollback away from it."""
     decision = decisions.get(release_id)
     if decision is None or decision.decision is not Decision.APPROVED:
@@ -51,14 +49,15 @@ def is_trusted(
     return withdrawn is None or decision.created_at > withdrawn
 
 
-def ways_back(entries: Sequence[LedgerEntry], approvals: Iterable[Approval]) -> list[ReleaseId]:
-    """Releases that a rollback may bring back, newest first: confirmed good, trusted, other than the live one."""
-    live = entries[-1].release_id if entries else None
+def ways_back(
+    entries: Sequence[LedgerEntry], approvals: Iterable[Approval], leaving: ReleaseId | None
+) -> list[ReleaseId]:
+    """Releases that a rollback from `leaving` may bring back: confirmed good and trusted, the last live one first."""
     decisions = newest_decisions(approvals)
     found: list[ReleaseId] = []
     for entry in reversed(entries):
         release = entry.release_id
-        if release is None or release == live or release in found or not entry.is_confirmed:
+        if release is None or release == leaving or release in found or not entry.is_confirmed:
             continue
         if is_trusted(entries, decisions, release):
             found.append(release)
@@ -70,7 +69,7 @@ def derive(entries: Sequence[LedgerEntry], approvals: Iterable[Approval]) -> Poi
     if not entries:
         return Pointers(None, None, None)
     confirmed = [entry for entry in entries if entry.is_confirmed]
-    back = ways_back(entries, approvals)
+    back = ways_back(entries, approvals, entries[-1].release_id)
     return Pointers(
         desired=entries[-1].release_id,
         current=confirmed[-1].release_id if confirmed else None,
@@ -92,7 +91,9 @@ def faults(entries: Sequence[LedgerEntry]) -> list[str]:
             found.append(f"entry {place} has sequence {entry.sequence}")
         previous = before.release_id if before else None
         if entry.previous_release_id != previous:
-            found.append(f"entry {entry.sequence} says it followed {entry.previous_release_id}, but {previous} was live")
+            found.append(
+                f"entry {entry.sequence} says it followed {entry.previous_release_id}, but {previous} was live"
+            )
         if before and entry.at < before.at:
             found.append(f"entry {entry.sequence} is older than the one before it")
         if before and entry.generation <= before.generation:

@@ -93,7 +93,8 @@ class RolloutRow(Created, ProjectOwned, Row):
 
 
 class LedgerRow(ProjectOwned, Row):
-    """What was live from `at` until the next entry's `at`. `release_id` null means the declared fallback."""
+    """What was live from `at` until the next entry's `at`. `release_id` null: the declared fallback; `actor_id` null:
+    Carrara itself, by a rule."""
 
     __tablename__ = "ledger_entries"
     __table_args__ = owned(
@@ -113,7 +114,7 @@ class LedgerRow(ProjectOwned, Row):
     previous_release_id: Mapped[UUID | None]
     rollout_id: Mapped[UUID | None]
     generation: Mapped[int] = mapped_column(BigInteger)
-    actor_id: Mapped[UUID]
+    actor_id: Mapped[UUID | None]
     reason: Mapped[str]
     at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
 

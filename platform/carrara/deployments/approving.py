@@ -1,0 +1,117 @@
+"""A second person's word for a release at an endpoint: given, refused, taken back."""
+
+from sqlalchemy.orm import Session
+
+from carrara.access.domain import Actor, Project
+from carrara.audit.service import record
+from carrara.contracts import deployments as wire
+from carrara.contracts.wire import Page
+from carrara.deployments import acts, history_store, releases, store
+from carrara.deployments.domain import Approval, By, Decision, Endpoint, RolloutState
+from carrara.deployments.ports import Neighbours
+from carrara.deployments.rolling_back import take_back
+from carrara.deployments.views import approval_view, names_of
+from carrara.kernel.errors import Refused
+from carrara.kernel.ids import ApprovalId, uuid7
+
+
+def decide(
+    session: Session,
+    project: Project,
+    actor: Actor,
+    endpoint_name: str,
+    body: wire.DecideApproval,
+    *,
+    neighbours: Neighbours,
+) -> wire.ApprovalView:
+    """Keeps the decision with the evaluation and the policy that it rests on.
+
+    `Forbidden` for the author outside tier 4; `Refused` while the version has no release.
+    """
+    endpoint = store.find_endpoint(session, project.id, endpoint_name, lock=True)
+    version = releases.version_facts(session, project.id, body)
+    if version.release is None:
+        raise Refused(f"{version.title} is {version.state} and has no release to decide about", code="no_release")
+    gates = neighbours.gates.judge(session, project.id, version, endpoint, endpoint.desired)
+    draft = Approval(
+        id=ApprovalId(uuid7()),
+        release_id=version.release.id,
+        endpoint_id=endpoint.id,
+        evaluation_id=gates.evaluation_id,  # type: ignore[arg-type]  # the wire type does not know our NewTypes
+        evaluation_digest=gates.evaluation_digest,
+        policy_digest=gates.policy_digest,
+        decision=Decision(body.decision),
+        comment=body.comment,
+        approver_id=actor.id,
+        is_self_approval=version.author_id == actor.id,
+        created_at=store.database_now(session),
+    )
+    approval = history_store.add_approval(session, endpoint, draft, title=version.title)
+    _note(
+        session,
+        f"release.{approval.decision.value}",
+        project,
+        actor,
+        approval,
+        endpoint=str(endpoint.id),
+        release=version.release.digest,
+        evaluation=approval.evaluation_digest,
+        policy=approval.policy_digest,
+        gates=gates.outcome.value,
+        is_self_approval=approval.is_self_approval,
+    )
+    acts.refresh_pointers(session, endpoint)
+    return _view(session, project, endpoint, approval)
+
+
+def revoke(
+    session: Session, project: Project, actor: Actor, endpoint_name: str, approval_id: ApprovalId, reason: str
+) -> wire.ApprovalView:
+    """Takes an approval back. A rollout that rests on it ends; if its release is live, the endpoint goes back at once.
+
+    `Refused` if there is nothing to go back to. Doing it twice is fine.
+    """
+    endpoint = store.find_endpoint(session, project.id, endpoint_name, lock=True)
+    approval = history_store.find_approval(session, endpoint, approval_id)
+    if approval.revoked_at is not None:
+        return _view(session, project, endpoint, approval)
+    revoked = history_store.revoke_approval(session, approval, actor.id, reason)
+    _note(session, "approval.revoked", project, actor, revoked, endpoint=str(endpoint.id), reason=reason)
+    by = By(actor.id, actor.name)
+    told = f"its approval was revoked: {reason}"
+    rollout = store.open_rollout(session, endpoint)
+    if rollout is not None and rollout.approval_id == approval.id and rollout.state is not RolloutState.SWITCHING:
+        endpoint = acts.end_rollout(session, endpoint, rollout, state=RolloutState.ABORTED, by=by, reason=told)
+    approvals = history_store.approvals_of(session, endpoint)
+    stands = any(
+        other.release_id == approval.release_id and other.revoked_at is None and other.decision is Decision.APPROVED
+        for other in approvals
+    )
+    if endpoint.desired == approval.release_id and not stands:
+        take_back(session, project, endpoint, by=by, reason=told)
+    else:
+        acts.refresh_pointers(session, endpoint)
+    return _view(session, project, endpoint, revoked)
+
+
+def list_approvals(
+    session: Session, project: Project, endpoint_name: str, *, after: ApprovalId | None, limit: int
+) -> Page[wire.ApprovalView]:
+    """Decisions at an endpoint, newest first, revoked ones too."""
+    endpoint = store.find_endpoint(session, project.id, endpoint_name)
+    found = [a for a in history_store.approvals_of(session, endpoint)[::-1] if after is None or a.id < after]
+    shown = found[:limit]
+    people = {person for approval in shown for person in (approval.approver_id, approval.revoked_by)}
+    names = names_of(session, project, {approval.release_id for approval in shown}, people)
+    items = [approval_view(endpoint, approval, names) for approval in shown]
+    return Page(items=items, next=str(shown[-1].id) if len(found) > limit else None)
+
+
+def _view(session: Session, project: Project, endpoint: Endpoint, approval: Approval) -> wire.ApprovalView:
+    names = names_of(session, project, [approval.release_id], [approval.approver_id, approval.revoked_by])
+    return approval_view(endpoint, approval, names)
+
+
+def _note(session: Session, action: str, project: Project, actor: Actor, approval: Approval, **details: object) -> None:
+    subject = ("approval", approval.id)
+    record(session, action, actor=(actor.id, actor.name), subject=subject, project_id=project.id, **details)

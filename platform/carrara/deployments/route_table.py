@@ -1,0 +1,49 @@
+"""The route table that serving pulls: who answers what, and what is held ready beside it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from carrara.contracts.release import ReleaseManifest
+from carrara.contracts.routes import EndpointRoute, Fallback, RouteTable, Slot, SlotMode
+
+
+@dataclass(frozen=True)
+class EndpointFacts:
+    """One endpoint, its releases by digest. `token_hashes`: of every valid token of a member of its project."""
+
+    project: str
+    endpoint: str
+    desired: str | None
+    candidate: str | None
+    rollback_target: str | None
+    fallback: Fallback | None
+    token_hashes: Sequence[str]
+
+
+def build_route_table(
+    generation: int, endpoints: Sequence[EndpointFacts], manifests: Mapping[str, ReleaseManifest]
+) -> RouteTable:
+    """The table of this generation. Only releases with a slot travel with it."""
+    routes = [
+        EndpointRoute(
+            project=facts.project,
+            endpoint=facts.endpoint,
+            slots=slots_of(facts),
+            fallback=facts.fallback,
+            token_hashes=sorted(facts.token_hashes),
+        )
+        for facts in endpoints
+    ]
+    used = {slot.release for route in routes for slot in route.slots}
+    return RouteTable(
+        generation=generation, endpoints=routes, releases={digest: manifests[digest] for digest in sorted(used)}
+    )
+
+
+def slots_of(facts: EndpointFacts) -> list[Slot]:
+    """All requests go to the desired release; the candidate and the way back are warm."""
+    slots = [Slot(release=facts.desired, mode=SlotMode.LIVE, weight=100)] if facts.desired else []
+    for warm in dict.fromkeys((facts.candidate, facts.rollback_target)):
+        if warm is not None and warm != facts.desired:
+            slots.append(Slot(release=warm, mode=SlotMode.WARM, weight=0))
+    return slots
