@@ -23,7 +23,7 @@ class Bundle:
 
 
 def bundle_directory(directory: Path) -> Bundle:
-    """Everything below `directory` but caches, environments and links; `Invalid` if it is absent, empty or too large."""
+    """Everything below `directory` but caches, environments and links; `Invalid` if it is absent or too large."""
     if not directory.is_dir():
         raise Invalid(f"{directory} is no directory; name the one that holds the training code", code="no_directory")
     files = sorted(

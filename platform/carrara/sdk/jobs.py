@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
-from carrara.contracts.jobs import JobKind, JobState, JobView, LogChunk, SubmitJob
-from carrara.contracts.wire import Page
+from carrara.contracts.jobs import JobKind, JobLog, JobState, JobView, LogChunk, SubmitJob
 from carrara.sdk.transport import Transport
 
 FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
@@ -29,7 +28,7 @@ class Jobs:
     def get(self, job_id: UUID) -> JobView:
         return self._transport.get(f"{self._path}/{job_id}", JobView)
 
-    def list(
+    def all(
         self, *, state: JobState | None = None, kind: JobKind | None = None, limit: int | None = None
     ) -> Iterator[JobView]:
         """Newest first."""
@@ -46,17 +45,12 @@ class Jobs:
     def logs(self, job_id: UUID, *, follow: bool = False) -> Iterator[LogChunk]:
         """What the job printed; with `follow`, until it ends."""
         after: str | None = None
-        ended = not follow
         while True:
-            wait = None if ended else 10
-            path = f"{self._path}/{job_id}/logs"
-            page = self._transport.get(path, Page[LogChunk], after=after, wait=wait)
-            yield from page.items
-            after = page.next or after
-            if not page.items:
-                if ended:
-                    return
-                ended = self.get(job_id).state in FINAL
+            log = self._transport.get(f"{self._path}/{job_id}/logs", JobLog, after=after, wait=20 if follow else 0)
+            yield from log.items
+            after = log.next
+            if log.is_complete or not (follow or log.items):
+                return
 
     def wait(
         self,

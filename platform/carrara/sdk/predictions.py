@@ -16,7 +16,8 @@ class Predictions:
     def __init__(self, connection: Connection, project: str, *, timeout_seconds: float = 30.0) -> None:
         if connection.serving_url is None:
             raise Invalid(
-                "no address of serving: set CARRARA_SERVING_URL, for example http://127.0.0.1:8081", code="not_connected"
+                "no address of serving: set CARRARA_SERVING_URL, for example http://127.0.0.1:8081",
+                code="not_connected",
             )
         self._client = httpx.Client(
             base_url=f"{connection.serving_url}/endpoints/{project}",
