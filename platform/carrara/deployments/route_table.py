@@ -31,6 +31,7 @@ def build_route_table(
             slots=slots_of(facts),
             fallback=facts.fallback,
             token_hashes=sorted(facts.token_hashes),
+            rollback_target=facts.rollback_target,
         )
         for facts in endpoints
     ]
@@ -42,8 +43,7 @@ def build_route_table(
 
 def slots_of(facts: EndpointFacts) -> list[Slot]:
     """All requests go to the desired release; the candidate and the way back are warm."""
-    slots = [Slot(release=facts.desired, mode=SlotMode.LIVE, weight=100)] if facts.desired else []
-    for warm in dict.fromkeys((facts.candidate, facts.rollback_target)):
-        if warm is not None and warm != facts.desired:
-            slots.append(Slot(release=warm, mode=SlotMode.WARM, weight=0))
-    return slots
+    live = [Slot(release=facts.desired, mode=SlotMode.LIVE, weight=100)] if facts.desired else []
+    beside = dict.fromkeys((facts.candidate, facts.rollback_target))
+    warm = [release for release in beside if release is not None and release != facts.desired]
+    return [*live, *(Slot(release=release, mode=SlotMode.WARM, weight=0) for release in warm)]

@@ -180,6 +180,8 @@ def approval_view(endpoint: Endpoint, approval: Approval, names: Names) -> wire.
 
 def history_view(entries: Sequence[LedgerEntry], names: Names) -> list[wire.HistoryEntry]:
     """The ledger newest first, each entry until the next one's moment."""
+    if not entries:
+        return []
     ends: list[datetime | None] = [*(entry.at for entry in entries[1:]), None]
     return [
         wire.HistoryEntry(
