@@ -14,6 +14,7 @@ from carrara.embedded.examinations import CouldNotFindOut, Patient, Wrong
 from carrara.embedded.layout import DataDirectory
 from carrara.embedded.ports import remembered_ports
 from carrara.embedded.status import StackStatus, Verdict, look
+from carrara.kernel.errors import CarraraError
 
 EXAMINATIONS: dict[str, Callable[[Patient], str]] = {
     "python": examinations.python,
@@ -60,10 +61,8 @@ def examine(data_dir: Path, environ: Mapping[str, str]) -> list[Finding]:
         found = look(place.root)
         sick = [row for row in found.processes if not row.is_healthy]
         if found.verdict is Verdict.DEGRADED:
-            raise Wrong(
-                f"{found.state}: {'; '.join(f'{row.name} ({row.state}, {row.answer}) {row.detail}' for row in sick)}",
-                f"look into {place.logs}",
-            )
+            what = "; ".join(f"{row.name} is {row.state} ({row.answer}) {row.detail}".strip() for row in sick)
+            raise Wrong(what or f"the platform is {found.state}", f"look into {place.logs}")
         return f"{found.verdict.value.replace('_', ' ')} in {place.root}"
 
     first = _examined("processes", processes, Patient(place, environ, None, {}))
@@ -75,9 +74,11 @@ def examine(data_dir: Path, environ: Mapping[str, str]) -> list[Finding]:
 def _examined(name: str, look_at: Callable[[Patient], str], patient: Patient) -> Finding:
     try:
         return Finding(name, Outcome.OK, look_at(patient))
-    except Wrong as wrong:
-        return Finding(name, Outcome.PROBLEM, wrong.message, wrong.mend)
     except CouldNotFindOut as unknown:
         return Finding(name, Outcome.UNKNOWN, unknown.message, unknown.mend)
+    except Wrong as wrong:
+        return Finding(name, Outcome.PROBLEM, wrong.message, wrong.mend)
+    except CarraraError as error:
+        return Finding(name, Outcome.UNKNOWN, error.message)
     except Exception as error:  # noqa: BLE001  # a fault of one examination must not hide the others
         return Finding(name, Outcome.UNKNOWN, f"the examination itself failed: {type(error).__name__}: {error}")

@@ -122,7 +122,11 @@ def sandbox(patient: Patient) -> str:
         levels = importlib.import_module("carrara.sandbox.levels")
     except ImportError as error:
         raise CouldNotFindOut(f"the sandbox cannot be loaded: {error}", "reinstall carrara") from error
-    return str(levels.detect())
+    capabilities = levels.detect()
+    described = str(levels.describe(capabilities))
+    if str(capabilities.achieved) == "none":
+        raise Wrong(described, "run as root, or allow user namespaces: see docs/operations/confinement.md")
+    return described
 
 
 def database(patient: Patient) -> str:

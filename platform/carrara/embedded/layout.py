@@ -59,7 +59,7 @@ def open_data_directory(path: Path) -> DataDirectory:
             # Postgres and confined jobs are other users when root starts us: they need to pass, not to read
             place.root.mkdir(parents=True)
             place.root.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        for folder in (place.secrets, place.logs, place.run.directory):
+        for folder in (place.secrets, place.logs, place.objects, place.run.directory):
             folder.mkdir(mode=0o700, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=place.run.directory) as probe:
             probe.write(b"\0" * 4096)
