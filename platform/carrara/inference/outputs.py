@@ -1,7 +1,7 @@
 """What a model may answer: the shapes and values of the contract, as plain Python. Anything else is its fault."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from carrara.contracts.contract import ModelContract
@@ -9,6 +9,8 @@ from carrara.inference.failures import BadModelOutput
 
 _MAX_DEPTH = 16
 _PROBABILITY_SLACK = 1e-6
+_NUMBERS = frozenset({int, float})
+_LABELS = frozenset({str, int, float, bool})
 
 
 def checked_outputs(outputs: Mapping[str, Any], rows: int, contract: ModelContract) -> dict[str, list[Any]]:
@@ -26,8 +28,7 @@ def checked_outputs(outputs: Mapping[str, Any], rows: int, contract: ModelContra
         case "classification":
             _check_labels(prediction, contract.classes)
         case "regression":
-            for row, value in enumerate(prediction):
-                _check_number(value, row, "prediction")
+            _check_numbers(prediction, "prediction")
         case "generic":
             for row, value in enumerate(prediction):
                 _check_json(value, row, _MAX_DEPTH)
@@ -46,41 +47,46 @@ def _of_length(values: Any, rows: int, name: str) -> list[Any]:
 
 
 def _check_labels(labels: Sequence[Any], classes: Sequence[Any] | None) -> None:
-    known = None if classes is None else set(classes)
-    for row, label in enumerate(labels):
-        if not isinstance(label, (str, int, float, bool)):
-            raise BadModelOutput(f"row {row}: the label is a {type(label).__name__}; expected text, number or boolean")
-        if known is not None and label not in known:
-            raise BadModelOutput(f"row {row}: label {_shown(label)} is not one of the contract's classes", row=row)
-        if isinstance(label, float):
-            _check_number(label, row, "prediction")
+    if not set(map(type, labels)) <= _LABELS:
+        row, wrong = next((row, label) for row, label in enumerate(labels) if type(label) not in _LABELS)
+        raise BadModelOutput(f"row {row}: the label is a {type(wrong).__name__}; expected text, number or boolean")
+    _check_finite([label for label in labels if type(label) is float], "a label")
+    if classes is not None and (unknown := set(labels) - set(classes)):
+        label = next(iter(unknown))
+        raise BadModelOutput(f"row {labels.index(label)}: label {_shown(label)} is not one of the contract's classes")
 
 
 def _checked_probabilities(table: Any, rows: int, contract: ModelContract) -> list[Any]:
     if contract.task != "classification" or contract.classes is None:
         raise BadModelOutput("the model answered with probabilities, and its contract names no classes for them")
+    width = len(contract.classes)
     for row, values in enumerate(_of_length(table, rows, "probabilities")):
-        for value in _of_length(values, len(contract.classes), f"row {row}: probabilities"):
-            _check_number(value, row, "probabilities")
-            if not -_PROBABILITY_SLACK <= value <= 1 + _PROBABILITY_SLACK:
-                raise BadModelOutput(f"row {row}: a probability is {value}; expected 0 to 1", row=row)
+        _check_numbers(_of_length(values, width, f"row {row}: probabilities"), f"row {row}: probabilities")
+        if values and (min(values) < -_PROBABILITY_SLACK or max(values) > 1 + _PROBABILITY_SLACK):
+            raise BadModelOutput(f"row {row}: the probabilities are {_shown(values)}; expected 0 to 1", row=row)
     return list(table)
 
 
-def _check_number(value: Any, row: int, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadModelOutput(f"row {row}: {name} is a {type(value).__name__}; expected a number", row=row)
-    if not math.isfinite(value):
-        raise BadModelOutput(f"row {row}: {name} is {value}; expected a finite number", row=row)
+def _check_numbers(values: Sequence[Any], name: str) -> None:
+    if not set(map(type, values)) <= _NUMBERS:
+        place, wrong = next((place, value) for place, value in enumerate(values) if type(value) not in _NUMBERS)
+        raise BadModelOutput(f"{name}[{place}] is a {type(wrong).__name__}; expected a number")
+    _check_finite(values, name)
+
+
+def _check_finite(values: Iterable[float], name: str) -> None:
+    for place, value in enumerate(values):
+        if not math.isfinite(value):
+            raise BadModelOutput(f"{name}[{place}] is {value}; expected a finite number")
 
 
 def _check_json(value: Any, row: int, depth: int) -> None:
     if depth == 0:
         raise BadModelOutput(f"row {row}: prediction is nested deeper than {_MAX_DEPTH}", row=row)
-    if value is None or isinstance(value, (str, bool)):
+    if value is None or isinstance(value, (str, int)):
         return
-    if isinstance(value, (int, float)):
-        _check_number(value, row, "prediction")
+    if isinstance(value, float):
+        _check_finite((value,), f"row {row}: prediction")
     elif isinstance(value, list):
         for item in value:
             _check_json(item, row, depth - 1)
