@@ -39,7 +39,7 @@ down: setup  ## Stop the platform that runs in ./.carrara
 
 demo: export DEMO_STARTED := $(shell date +%s%N)
 demo: setup  ## The whole story on real data; KEEP=1 leaves the platform running
-	@$(BIN)/python -m examples.flights.demo $(if $(KEEP),--keep) $(ARGS)
+	@$(BIN)/python -m examples.demo $(if $(KEEP),--keep) $(ARGS)
 
 check: setup  ## Lint, format, types, imports, sizes
 	$(BIN)/ruff check .
