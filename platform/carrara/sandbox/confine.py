@@ -125,8 +125,8 @@ def _verify_uid(uid: int) -> None:
 
 
 def _rules(plan: Confinement) -> list[tuple[Path, int]]:
-    rules = [(path, landlock.READ) for path in plan.exposure.reads]
-    rules += [(path, landlock.WRITE) for path in plan.exposure.writes]
+    rules = [(path, landlock.READ) for path in {tree.real for tree in plan.exposure.reads}]
+    rules += [(tree.real, landlock.WRITE) for tree in plan.exposure.writes]
     rules += [(path, landlock.DEVICE) for path in DEVICES]
     if Layer.MOUNT_VIEW in plan.layers:
         rules += [(Path("/etc/passwd"), landlock.READ), (Path("/etc/group"), landlock.READ)]

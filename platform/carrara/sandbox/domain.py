@@ -149,4 +149,7 @@ def applied_layers(level: Level, capabilities: Capabilities) -> frozenset[Layer]
     available = frozenset(state.layer for state in capabilities.layers if state.available)
     if level is Level.NONE:
         return available & {Layer.MEMORY_CGROUP, Layer.PIDS_CGROUP}
+    if available & {Layer.OWN_UID, Layer.USER_NAMESPACE}:
+        # RLIMIT_NPROC counts exactly then; joining a control group costs 15 ms each in version 1.
+        return available - {Layer.PIDS_CGROUP}
     return available

@@ -27,21 +27,40 @@ DEVICES = tuple(Path("/dev", name) for name in ("null", "zero", "full", "random"
 
 
 @dataclass(frozen=True)
+class Tree:
+    """A file or a folder with all below it. `links` are the symbolic links on the way, each with where it points."""
+
+    path: Path
+    real: Path
+    links: tuple[tuple[Path, str], ...]
+
+
+@dataclass(frozen=True)
 class Exposure:
-    """Trees that a child may read, and trees that it may write. All are absolute."""
+    """Trees that a child may read, and trees that it may write."""
 
-    reads: tuple[Path, ...]
-    writes: tuple[Path, ...]
+    reads: tuple[Tree, ...]
+    writes: tuple[Tree, ...]
 
 
-def exposure_of(reads: Iterable[Path], writes: Iterable[Path]) -> Exposure:
+def exposure_of(machine: Iterable[Tree], reads: Iterable[Path], writes: Iterable[Path]) -> Exposure:
     """The machine's own trees and these. `Invalid` for a path that is relative, missing, or the root."""
-    asked_reads, asked_writes = tuple(reads), tuple(writes)
-    for path in (*asked_reads, *asked_writes):
-        _check(path)
-    system = [Path(name) for name in (*_SYSTEM, *_SETTINGS, *_HARDWARE)]
-    shown = [path for path in (*system, *_interpreter_trees()) if path.exists()]
-    return Exposure(reads=tuple(dict.fromkeys((*shown, *asked_reads))), writes=asked_writes)
+    return Exposure(
+        reads=(*machine, *(_checked(path) for path in reads)), writes=tuple(_checked(path) for path in writes)
+    )
+
+
+def machine_trees() -> tuple[Tree, ...]:
+    """What every child may read. It takes milliseconds, so it is found once, after all that is preloaded is loaded."""
+    names = [Path(name) for name in (*_SYSTEM, *_SETTINGS, *_HARDWARE)]
+    found = [tree_of(path) for path in dict.fromkeys((*names, *_interpreter_trees())) if path.exists()]
+    roots = {tree.real for tree in found}
+    covered = {real for real in roots if any(above in roots for above in real.parents)}
+    return tuple(tree for tree in found if tree.links or tree.real not in covered)
+
+
+def tree_of(path: Path) -> Tree:
+    return Tree(path, path.resolve(), tuple(_links_in(path)))
 
 
 def own_proc() -> tuple[Path, ...]:
@@ -49,11 +68,12 @@ def own_proc() -> tuple[Path, ...]:
     return tuple(Path(name) for name in _OWN_PROC)
 
 
-def _check(path: Path) -> None:
+def _checked(path: Path) -> Tree:
     if not path.is_absolute() or path == Path("/") or ".." in path.parts:
         raise Invalid(f"a child cannot be given {path}: expected an absolute path below the root, without '..'")
     if not os.path.lexists(path):
         raise Invalid(f"a child was to be given {path}, which does not exist", code="no_such_path")
+    return tree_of(path)
 
 
 def _interpreter_trees() -> Iterator[Path]:
@@ -93,3 +113,26 @@ def unreadable_to_others(path: Path) -> bool:
     mode = path.stat().st_mode
     wanted = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(mode) else 0)
     return mode & wanted != wanted
+
+
+def _links_in(path: Path) -> Iterator[tuple[Path, str]]:
+    """Every symbolic link that is met on the way to `path`, with where it points."""
+    current, pending = Path("/"), list(path.parts[1:])
+    for _ in range(1000):
+        if not pending:
+            return
+        part = pending.pop(0)
+        if part == "..":
+            current = current.parent
+            continue
+        step = current / part
+        if not step.is_symlink():
+            current = step
+            continue
+        target = str(step.readlink())
+        yield step, target
+        parts = Path(target).parts
+        if target.startswith("/"):
+            current, pending = Path("/"), [*parts[1:], *pending]
+        else:
+            pending = [*parts, *pending]

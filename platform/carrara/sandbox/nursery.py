@@ -14,7 +14,7 @@ from carrara.sandbox.cgroups import ControlGroups, Group, group_name
 from carrara.sandbox.child import MAX_REPORT_BYTES
 from carrara.sandbox.children import PREPARE_SECONDS, Running
 from carrara.sandbox.domain import Capabilities, ChildTask, Layer, LayerState, Level, applied_layers
-from carrara.sandbox.exposure import closed_to_others, unreadable_to_others
+from carrara.sandbox.exposure import Tree, closed_to_others, unreadable_to_others
 from carrara.sandbox.request import SpawnRequest
 
 
@@ -33,6 +33,7 @@ class Host:
     capabilities: Capabilities
     groups: ControlGroups
     mount_point: Path
+    machine: tuple[Tree, ...]
 
 
 class Nursery:
@@ -61,6 +62,7 @@ class Nursery:
             assignment = warden.Assignment(
                 task=task,
                 layers=layers,
+                machine=self._host.machine,
                 uid=uid.number if uid else None,
                 scratch=request.scratch,
                 mount_point=self._host.mount_point,

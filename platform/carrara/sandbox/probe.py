@@ -13,7 +13,7 @@ import msgspec
 from carrara.sandbox import confine, landlock, namespaces, seccomp, syscalls, uids, view
 from carrara.sandbox.cgroups import ControlGroups, find_control_groups
 from carrara.sandbox.domain import Capabilities, Layer, LayerState
-from carrara.sandbox.exposure import closed_to_others, exposure_of
+from carrara.sandbox.exposure import closed_to_others, exposure_of, machine_trees
 
 _MANY_BYTES = 1 << 20
 
@@ -117,7 +117,7 @@ def _try_network(inside: bool) -> None:
 def _try_view(mount_point: Path, inside: bool) -> None:
     """In a pid namespace too if that works: that is how it will be used."""
     _namespaces(inside)
-    exposure = exposure_of((), ())
+    exposure = exposure_of(machine_trees(), (), ())
     own_processes = not namespaces.attempt(lambda: syscalls.unshare(syscalls.CLONE_NEWPID))
     if own_processes:
         syscalls.unshare(syscalls.CLONE_NEWPID)

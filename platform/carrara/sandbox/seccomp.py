@@ -7,6 +7,7 @@ each rule is a block that loads the call's number afresh, so no jump leaves its 
 
 import ctypes
 import errno
+import functools
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -113,7 +114,8 @@ def _clone(number: int, allow_fork: bool) -> list[Instruction]:
     return _block(number, body)
 
 
-def assemble(profile: Profile, machine: str) -> list[Instruction]:
+@functools.cache
+def assemble(profile: Profile, machine: str) -> tuple[Instruction, ...]:
     """The program for one kind of child on an architecture ("x86_64" or "aarch64")."""
     calls = numbers(machine)
     program = [
@@ -153,12 +155,19 @@ def assemble(profile: Profile, machine: str) -> list[Instruction]:
     ]
     program += _block(calls["prctl"], outlive)
     program.append(Instruction(_RETURN, ALLOW))
-    return program
+    return tuple(program)
 
 
-def pack(program: list[Instruction]) -> bytes:
+@functools.cache
+def pack(program: tuple[Instruction, ...]) -> bytes:
     """The bytes that the kernel takes."""
     return b"".join(struct.pack("=HBBI", step.code, step.on_true, step.on_false, step.value) for step in program)
+
+
+def prepare(machine: str) -> None:
+    """Assembles every program beforehand, so that a forked child finds it ready."""
+    for bits in range(8):
+        pack(assemble(Profile(bool(bits & 1), bool(bits & 2), bool(bits & 4)), machine))
 
 
 def install(profile: Profile, machine: str) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import gc
 import importlib
 import os
+import platform
 import selectors
 import signal
 import socket
@@ -21,10 +22,11 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from carrara.sandbox import frames, memory_watch, syscalls, warden
+from carrara.sandbox import frames, memory_watch, seccomp, syscalls, warden
 from carrara.sandbox.cgroups import Group
 from carrara.sandbox.children import Running
-from carrara.sandbox.domain import LayerState
+from carrara.sandbox.domain import Layer, LayerState
+from carrara.sandbox.exposure import machine_trees
 from carrara.sandbox.nursery import Host, Nursery, SpawnRefusedError
 from carrara.sandbox.probe import probe
 from carrara.sandbox.request import DESCRIPTORS, decode_request
@@ -51,11 +53,13 @@ def main(descriptor: int, client_pid: int, runtime_dir: str, preload: Sequence[s
     warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*multi-threaded.*fork.*")
     if sys.platform == "linux":
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    if capabilities.has(Layer.SECCOMP):
+        seccomp.prepare(platform.machine())
     gc.collect()
     gc.disable()
     gc.freeze()
     line.sendall(frames.encode_message({"ready": os.getpid(), "capabilities": capabilities}))
-    _Loop(line, Nursery(Host(capabilities, groups, mount_point))).run()
+    _Loop(line, Nursery(Host(capabilities, groups, mount_point, machine_trees()))).run()
     os._exit(0)
 
 

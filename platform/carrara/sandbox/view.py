@@ -6,12 +6,11 @@ read-only to chmod too, which Landlock does not.
 
 import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from carrara.sandbox import syscalls
-from carrara.sandbox.exposure import DEVICES, Exposure
+from carrara.sandbox.exposure import DEVICES, Exposure, Tree
 
 _READ_ONLY = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
 _WRITABLE = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
@@ -45,9 +44,9 @@ def enter_view(request: ViewRequest) -> bool:
     builder.add_accounts(request.uid)
     builder.add_devices(request.shared_memory_bytes)
     private = builder.add_proc(request.own_processes)
-    writes = set(request.exposure.writes)
-    for path in sorted({*request.exposure.reads, *writes}, key=lambda path: len(path.resolve().parts)):
-        builder.add(path, writable=path in writes)
+    writes = {tree.real for tree in request.exposure.writes}
+    for tree in sorted((*request.exposure.reads, *request.exposure.writes), key=lambda tree: len(tree.real.parts)):
+        builder.add(tree, writable=tree.real in writes)
     (root / "tmp").mkdir(exist_ok=True)
     syscalls.set_mount_attributes(str(root), _READ_ONLY, recursive=False)
     syscalls.change_root(str(root))
@@ -77,18 +76,17 @@ class _Builder:
         if attributes is not None:
             syscalls.set_mount_attributes(str(target), attributes)
 
-    def add(self, path: Path, *, writable: bool) -> None:
-        for link, target in _links_in(path):
+    def add(self, tree: Tree, *, writable: bool) -> None:
+        for link, target in tree.links:
             place = self._inside(link)
             if self._nearest(link) is None and not os.path.lexists(place):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.symlink_to(target)
-        real = path.resolve()
-        nearest = self._nearest(real)
+        nearest = self._nearest(tree.real)
         if nearest is not None and self.mounted[nearest] == writable:
             return
-        self._bind(real, _WRITABLE if writable else _READ_ONLY)
-        self.mounted[real] = writable
+        self._bind(tree.real, _WRITABLE if writable else _READ_ONLY)
+        self.mounted[tree.real] = writable
 
     def add_accounts(self, uid: int) -> None:
         """The child's own uid has a name, which `getpass` and `pwd` ask for; the machine's accounts stay unknown."""
@@ -120,26 +118,3 @@ class _Builder:
 
 def _no_programs() -> int:
     return syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-
-
-def _links_in(path: Path) -> Iterator[tuple[Path, str]]:
-    """Every symbolic link that is met on the way to `path`, with where it points."""
-    current, pending = Path("/"), list(path.parts[1:])
-    for _ in range(1000):
-        if not pending:
-            return
-        part = pending.pop(0)
-        if part == "..":
-            current = current.parent
-            continue
-        step = current / part
-        if not step.is_symlink():
-            current = step
-            continue
-        target = str(step.readlink())
-        yield step, target
-        parts = Path(target).parts
-        if target.startswith("/"):
-            current, pending = Path("/"), [*parts[1:], *pending]
-        else:
-            pending = [*parts, *pending]

@@ -19,7 +19,7 @@ from carrara.sandbox import confine, frames, inherited, limits, memory_watch, na
 from carrara.sandbox.cgroups import Group
 from carrara.sandbox.child import ChildChannel, run_entry
 from carrara.sandbox.domain import ChildTask, Layer
-from carrara.sandbox.exposure import Exposure, exposure_of
+from carrara.sandbox.exposure import Exposure, Tree, exposure_of
 
 _RELAY_PORT = "{relay_port}"
 _PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -42,6 +42,7 @@ class Assignment:
 
     task: ChildTask
     layers: frozenset[Layer]
+    machine: tuple[Tree, ...]
     uid: int | None
     scratch: Path
     mount_point: Path
@@ -123,7 +124,7 @@ class _Warden:
             syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         port = self._enter_network()
         writes = (*self._task.write_paths, self._assignment.scratch)
-        exposure = exposure_of((*self._task.read_paths, *self._task.import_paths), writes)
+        exposure = exposure_of(self._assignment.machine, (*self._task.read_paths, *self._task.import_paths), writes)
         if self._assignment.uid is not None:
             for path in writes:
                 _give(path, self._assignment.uid)
