@@ -19,9 +19,22 @@ from carrara.kernel.errors import Invalid, Issue, Unavailable
 from carrara.kernel.ids import JobId, ProjectId, UserId, uuid7
 from carrara.persistence.database import Database, Scope
 
-ACTIONS = frozenset(
-    "answer log metrics raise exit nothing hang allocate crash told write_and_wait full wait_for_file read".split()
-)
+ACTIONS = {
+    "allocate": "allocate",
+    "answer": "answer",
+    "crash": "crash",
+    "exit": "exit_",
+    "first_waits": "first_waits",
+    "full": "full",
+    "hang": "hang",
+    "log": "log",
+    "metrics": "metrics",
+    "nothing": "nothing",
+    "raise": "raise_",
+    "told": "told",
+    "wait_for_file": "wait_for_file",
+    "when": "when",
+}
 
 
 @dataclass
@@ -54,7 +67,7 @@ class PlayHandler:
             "scratch": str(staging.scratch),
         }
         return ChildWork(
-            entry=f"{self.entry_module}:{job.spec['do']}",
+            entry=f"{self.entry_module}:{ACTIONS[job.spec['do']]}",
             argument=argument,
             import_paths=self.import_paths,
             timeout_seconds=job.spec.get("timeout_seconds", self.timeout_seconds),

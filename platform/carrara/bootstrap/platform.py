@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from carrara.access.service import RoutesChanged
+from carrara.bootstrap.jobs import build_jobs
 from carrara.deployments.store import bump_generation
+from carrara.jobs.service import JobService
 from carrara.kernel.clock import Clock, SystemClock
 from carrara.kernel.config import Settings
 from carrara.persistence.database import Database
@@ -22,16 +24,20 @@ class Services:
     store: ObjectStore
     blobs: Blobs
     routes_changed: RoutesChanged
+    jobs: JobService
 
 
 def build(settings: Settings) -> Services:
     """Connects nothing yet: a missing database shows at the first transaction, as `Unavailable`."""
     store = open_store(settings.required("object_store"), s3_endpoint_url=settings.s3_endpoint_url)
+    clock = SystemClock()
+    jobs = build_jobs(settings, clock)
     return Services(
         settings=settings,
-        clock=SystemClock(),
+        clock=clock,
         database=Database(settings.required("database_url")),
         store=store,
         blobs=Blobs(store),
         routes_changed=bump_generation,
+        jobs=jobs.service,
     )

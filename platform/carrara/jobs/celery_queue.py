@@ -113,6 +113,17 @@ class CeleryDoorbell(Doorbell):
             self._last_error = None
 
 
+class SilentDoorbell(Doorbell):
+    """For a platform without a Redis: workers hear of jobs from Postgres alone."""
+
+    @property
+    def last_error(self) -> str | None:
+        return "CARRARA_REDIS_URL is not set"
+
+    def ring(self, job_id: JobId) -> None:
+        """Nobody to tell."""
+
+
 class CeleryConsumer:
     """A Celery worker (threads pool) in a thread of ours: without Redis it keeps trying, and nobody waits for it."""
 

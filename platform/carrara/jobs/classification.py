@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carrara.contracts.jobs import ErrorClass, JobError
+from carrara.jobs.jsonable import shown_json
 from carrara.kernel.errors import CarraraError, Conflict, Invalid, NotFound, Refused, TooLarge, Unavailable
 from carrara.sandbox.domain import ChildExit, ExitKind, Limits
 from carrara.storage.disk import disk_error
@@ -33,8 +34,8 @@ def error_of_exit(
 def error_of_exception(error: Exception) -> JobError:
     """The error of a step outside the child: bringing inputs, publishing outputs, recording the outcome."""
     if isinstance(error, CarraraError):
-        of_input = isinstance(error, _OF_THE_INPUT)
-        facts = {key: value for key, value in error.facts.items() if _is_json(value)}
+        of_input = isinstance(error, _OF_THE_INPUT) and error.code != "sandbox_refused"
+        facts: dict[str, Any] = shown_json(error.facts)
         if isinstance(error, Invalid) and error.issues:
             facts["issues"] = [{"where": issue.where, "message": issue.message} for issue in error.issues]
         return JobError(
@@ -89,7 +90,7 @@ def _out_of_memory(ended: ChildExit, limits: Limits) -> JobError:
 
 
 def _timed_out(ended: ChildExit, limits: Limits) -> JobError:
-    message = f"the job ran longer than its {limits.wall_seconds:g} s; make it smaller, or ask for more time"
+    message = f"the job {ended.message or 'ran too long'}; make it smaller, or ask for more time"
     return _user("timed_out", message, ended, {"limit_seconds": limits.wall_seconds})
 
 
@@ -132,7 +133,3 @@ def _signal_name(number: int | None) -> str:
         return signals.Signals(number or 0).name
     except ValueError:
         return f"signal {number}"
-
-
-def _is_json(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | bool | list | dict)

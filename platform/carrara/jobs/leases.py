@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from carrara.contracts.jobs import ErrorClass, JobError, JobKind, JobProgress, JobState
 from carrara.jobs.domain import SPEC_SCHEMA_VERSION, AttemptOutcome, Budget
+from carrara.jobs.jsonable import shown_json
 from carrara.jobs.ports import ClaimedJob
 from carrara.jobs.tables import AttemptRow
 from carrara.kernel.ids import JobId, ProjectId, UserId
@@ -217,4 +218,4 @@ def _touched(session: Session, statement: Any, values: dict[str, Any]) -> bool:
 
 
 def _json(error: JobError | None) -> dict[str, Any] | None:
-    return error.model_dump(mode="json") if error else None
+    return dict(shown_json(error.model_dump())) if error else None

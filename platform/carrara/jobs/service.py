@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from carrara.access.domain import Actor
 from carrara.audit import service as audit
-from carrara.contracts.jobs import JobKind, JobLog, JobState, JobView
+from carrara.contracts.jobs import JobKind, JobLog, JobState, JobView, SubmitJob
 from carrara.contracts.wire import Page
 from carrara.jobs import store
 from carrara.jobs.domain import JOB_STATES
@@ -75,6 +75,19 @@ class JobService:
         store.notify(session, job_id)
         after_commit(session, lambda: self.doorbell.ring(job_id))
         return job_id
+
+    def request(self, session: Session, project_id: ProjectId, actor: Actor, wanted: SubmitJob) -> JobView:
+        """`submit` for a person, who then wants to see it."""
+        job_id = self.submit(
+            session,
+            project_id,
+            actor.id,
+            wanted.kind,
+            wanted.spec,
+            priority=wanted.priority,
+            max_attempts=wanted.max_attempts,
+        )
+        return self.get(session, project_id, job_id)
 
     def cancel(self, session: Session, project_id: ProjectId, actor: Actor, job_id: UUID) -> JobView:
         """A queued job is cancelled at once, a running one as soon as its worker has ended it; asked twice, the same.

@@ -36,6 +36,15 @@ class StagingArea:
             raise disk_error(error, f"making the job's folder {place}") from error
         return staging
 
+    def open_to_child(self, staging: Staging) -> None:
+        """Lets a child that has an account of its own read what `prepare` brought."""
+        try:
+            for path in (staging.inputs, *staging.inputs.rglob("*")):
+                if not path.is_symlink():
+                    path.chmod(0o755 if path.is_dir() else 0o644)
+        except OSError as error:
+            raise disk_error(error, "opening the job's inputs to its process") from error
+
     def remove(self, job_id: UUID, attempt: int) -> None:
         """Removes an attempt's folders; what cannot be removed now is left to the next sweep."""
         shutil.rmtree(self._place(job_id, attempt), ignore_errors=True)

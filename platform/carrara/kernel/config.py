@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     serving_secret: SecretStr | None = Field(None, description="what serving shows to the platform")
 
     worker_slots: int = Field(2, ge=1, le=64, description="jobs at once in one worker")
+    worker_drain_seconds: float = Field(3.0, ge=0, description="what running jobs get when their worker must stop")
     sandbox_level: str = Field("auto", pattern="^(auto|strict|standard|none)$")
     job_timeout_seconds: int = Field(3600, ge=1)
     job_memory_bytes: int = Field(4 << 30, ge=64 << 20)
