@@ -1,7 +1,7 @@
 """The command `carrara`. Each command's module is imported only when the command is used, so that all start fast.
 
-To add one: a module with a `typer.Typer()` named `app`, and a row in `COMMANDS` (a command of that app, at the top
-level) or in `GROUPS` (the whole app, as `carrara <group> <command>`).
+To add one: a row in `COMMANDS` (a command of the `app` in that module, at the top level) or in `GROUPS` (a whole
+`typer.Typer`, as `module:attribute`, that becomes `carrara <group> <command>`).
 """
 
 import importlib
@@ -36,11 +36,13 @@ class LazyGroup(TyperGroup):
         return [*GROUPS, *COMMANDS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        module = COMMANDS.get(cmd_name) or GROUPS.get(cmd_name)
-        if module is None:
+        where = COMMANDS.get(cmd_name) or GROUPS.get(cmd_name)
+        if where is None:
             return None
-        found = typer.main.get_command(importlib.import_module(module).app)
-        return found.get_command(ctx, cmd_name) if cmd_name in COMMANDS else found  # type: ignore[attr-defined]  # a group, since its module has several commands
+        module, _, attribute = where.partition(":")
+        found: Any = typer.main.get_command(getattr(importlib.import_module(module), attribute or "app"))
+        # an app with one command only is that command itself
+        return found.get_command(ctx, cmd_name) if cmd_name in COMMANDS and hasattr(found, "get_command") else found
 
 
 app = typer.Typer(

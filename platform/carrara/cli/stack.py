@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from carrara.cli.exits import Exit, exit_of
-from carrara.cli.stack_view import Event, JsonLines, LiveTable, PlainLines, summary
+from carrara.cli.stack_view import Event, JsonLines, LiveTable, PlainLines, View, summary
 from carrara.embedded.doctor import Outcome, examine
 from carrara.embedded.layout import DataDirectory, open_data_directory
 from carrara.embedded.plan import AskedPorts
@@ -56,7 +57,7 @@ def up(
         if detach:
             _start_behind(place, port, serving_port, view)
         else:
-            run_stack(data_dir, AskedPorts(port, serving_port), os.environ, report=_announcing(view, place, as_json))
+            run_stack(data_dir, AskedPorts(port, serving_port), os.environ, report=_announcing(view, place))
     except (CarraraError, OSError) as error:
         failure = error if isinstance(error, CarraraError) else Unavailable(f"the machine says no: {error}")
         if isinstance(view, JsonLines):
@@ -125,7 +126,7 @@ def doctor(*, data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> 
     raise typer.Exit(Exit.HELD if Outcome.UNKNOWN in outcomes else Exit.OK)
 
 
-def _view(*, as_json: bool, events_fd: int | None) -> JsonLines | PlainLines | LiveTable:
+def _view(*, as_json: bool, events_fd: int | None) -> View:
     if events_fd is not None:
         return JsonLines(os.fdopen(events_fd, "w", encoding="utf-8"))
     if as_json:
@@ -134,19 +135,16 @@ def _view(*, as_json: bool, events_fd: int | None) -> JsonLines | PlainLines | L
     return LiveTable(console) if console.is_terminal else PlainLines(sys.stdout)
 
 
-def _announcing(view: JsonLines | PlainLines | LiveTable, place: DataDirectory, as_json: bool) -> Any:
+def _announcing(view: View, place: DataDirectory) -> Callable[[Event], None]:
     def show(event: Event) -> None:
         view.show(event)
-        if event["event"] == "ready" and not as_json and not isinstance(view, JsonLines):
-            _print_summary(event["urls"], place)
-            typer.echo("Ctrl-C or `carrara down` stops all of it.")
+        if event["event"] == "ready":
+            view.say(_summary(event["urls"], place) + "\nCtrl-C or `carrara down` stops all of it.")
 
     return show
 
 
-def _start_behind(
-    place: DataDirectory, port: int | None, serving_port: int | None, view: JsonLines | PlainLines | LiveTable
-) -> None:
+def _start_behind(place: DataDirectory, port: int | None, serving_port: int | None, view: View) -> None:
     """Starts the same command in a session of its own and shows its events until it is ready."""
     open_data_directory(place.root)
     read_end, write_end = os.pipe()
@@ -169,12 +167,10 @@ def _start_behind(
     if not ready:
         raise Unavailable(f"the platform ended before it was ready; see {place.logs / 'supervisor.log'}")
     behind.returncode = 0  # it outlives us
-    if not isinstance(view, JsonLines):
-        view.close()
-        _print_summary(ready["urls"], place)
+    view.say(_summary(ready["urls"], place))
 
 
-def _follow(events: Any, view: JsonLines | PlainLines | LiveTable) -> Event | None:
+def _follow(events: Any, view: View) -> Event | None:
     for line in events:
         event: Event = json.loads(line)
         if event["event"] == "error":
@@ -190,9 +186,8 @@ def _failure_of(event: Event) -> CarraraError:
     return kinds.get(event["kind"], CarraraError)(event["message"], code=event["code"])
 
 
-def _print_summary(urls: dict[str, str], place: DataDirectory) -> None:
-    lines = summary(urls, str(place.root), str(place.admin_token), has_token=place.admin_token.exists())
-    typer.echo("\n" + "\n".join(lines) + "\n")
+def _summary(urls: dict[str, str], place: DataDirectory) -> str:
+    return summary(urls, str(place.root), str(place.admin_token), has_token=place.admin_token.exists())
 
 
 def _print_status(found: StackStatus) -> None:

@@ -2,16 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 Event = dict[str, Any]
-Show = Callable[[Event], None]
 
 _LOOKS = {
     "waiting": ("·", "dim"),
@@ -38,6 +36,10 @@ class JsonLines:
         except (OSError, ValueError):
             return  # whoever read it has gone; the platform runs on
 
+    def say(self, text: str) -> None:
+        """Nothing: it is all in the events."""
+        del text
+
     def close(self) -> None:
         return
 
@@ -61,6 +63,9 @@ class PlainLines:
         else:
             self._write(f"{'platform of process':<11} {event['pid']} is {event['event']}")
 
+    def say(self, text: str) -> None:
+        self._write(text)
+
     def close(self) -> None:
         return
 
@@ -80,6 +85,7 @@ class LiveTable:
         self._begun = time.monotonic()
         self._rows: dict[str, Event] = {}
         self._took: dict[str, float] = {}
+        self._footer = ""
         self._live = Live(console=console, auto_refresh=False, transient=False)
         self._live.start()
 
@@ -89,12 +95,22 @@ class LiveTable:
             self._rows[name] = event
             if event["state"] in ("ready", "running", "done"):
                 self._took.setdefault(name, time.monotonic() - self._begun)
-            self._live.update(self._table(), refresh=True)
+            self._draw()
         elif event["event"] in ("note", "warning"):
             self._console.print(Text(event["message"], style="yellow"))
+        elif event["event"] == "stopping":
+            self.say("")
+
+    def say(self, text: str) -> None:
+        """Below the table, until there is something else to say."""
+        self._footer = text
+        self._draw()
 
     def close(self) -> None:
         self._live.stop()
+
+    def _draw(self) -> None:
+        self._live.update(Group(self._table(), Text(self._footer)), refresh=True)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
@@ -107,12 +123,15 @@ class LiveTable:
         return table
 
 
-def summary(urls: dict[str, str], data_dir: str, token_path: str, *, has_token: bool) -> list[str]:
+def summary(urls: dict[str, str], data_dir: str, token_path: str, *, has_token: bool) -> str:
     """What to do next, once all is ready."""
     token = token_path if has_token else f"{token_path} (not there yet)"
-    return [
-        f"  API and web   {urls['platform']}",
-        f"  predictions   {urls['serving']}",
-        f"  admin token   {token}",
-        f"  data and logs {data_dir}",
-    ]
+    return f"""
+  API and web    {urls["platform"]}
+  predictions    {urls["serving"]}
+  admin token    {token}
+  data and logs  {data_dir}
+"""
+
+
+View = JsonLines | PlainLines | LiveTable
