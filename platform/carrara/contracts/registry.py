@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -10,6 +10,7 @@ from pydantic import Field
 from carrara.contracts.contract import ModelContract
 from carrara.contracts.release import ArtifactFile, ReleaseManifest
 from carrara.contracts.wire import Answer, Wire
+from carrara.kernel.names import SlugField
 
 
 class VersionState(StrEnum):
@@ -120,3 +121,26 @@ class RetireVersion(Wire):
     """Takes a version out of use. What serves it, or would be rolled back to, refuses."""
 
     reason: str = Field(min_length=1, max_length=2000, examples=["superseded by version 7"])
+
+
+class ValidateSpec(Wire):
+    """Spec of a validate job. With `evaluate`, an evaluation follows if all goes well."""
+
+    schema_version: Literal[1] = 1
+    version_id: UUID
+    evaluate: bool = False
+    split_id: UUID | None = None
+    endpoint: SlugField | None = None
+    policy: dict[str, Any] | None = None
+
+
+class ValidationResult(Answer):
+    """`result` of a validate job that succeeded."""
+
+    version_id: UUID
+    release: str
+    golden_rows: int
+    load_seconds: float
+    single_row_milliseconds: float
+    notes: list[str] = []
+    evaluation_job_id: UUID | None = None

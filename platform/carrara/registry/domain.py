@@ -1,11 +1,14 @@
 """Versions and the lives they lead: registered, checked, judged, or told why not."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from carrara.contracts.contract import ModelContract
 from carrara.contracts.registry import RejectionReason, VersionState
-from carrara.kernel.ids import JobId, UserId
+from carrara.contracts.release import ArtifactFile, ReleaseManifest
+from carrara.kernel.ids import JobId, ProjectId, UserId, VersionId
 from carrara.kernel.state_machine import StateMachine
 
 JOB_TAG = "carrara.job"
@@ -40,39 +43,55 @@ class Rejection:
 
 
 @dataclass(frozen=True)
-class Adoptable:
-    """A version as MLflow has it, of which Carrara knows nothing yet. `source` is where its files are in MLflow."""
+class NewVersion:
+    """A version that MLflow has numbered, as it enters our registry. `files` of an adopted one are copied later."""
 
     model: str
     number: int
-    source: str
-    run_id: str | None
+    source: VersionSource
     author_id: UserId
     description: str = ""
+    job_id: JobId | None = None
+    mlflow_run_id: str | None = None
+    mlflow_source: str | None = None
+    task: str | None = None
+    artifact_digest: str | None = None
+    files: tuple[ArtifactFile, ...] = ()
+    flavor: str | None = None
+    serialization: str | None = None
+    contract: ModelContract | None = None
+    golden_candidates: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    lineage: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class FollowUp:
-    """What comes after a validation that went well: an evaluation on `split_id`, if there is one."""
+class Version:
+    """A version in the registry."""
 
-    split_id: str | None = None
-    endpoint: str | None = None
-    policy: dict[str, Any] | None = None
+    id: VersionId
+    project_id: ProjectId
+    state: VersionState
+    said: NewVersion
+
+    @property
+    def name(self) -> str:
+        return f"{self.said.model} version {self.said.number}"
 
 
 @dataclass(frozen=True)
-class Registered:
-    """A version that is now ours, and the job that validates it."""
+class Checked:
+    """What a validation found out, ready to be written: the contract that holds, and the release that it makes."""
 
-    model: str
-    number: int
-    job_id: JobId
+    contract: ModelContract
+    flavor: str
+    serialization: str
+    manifest: ReleaseManifest
 
 
-_REASONS = {reason.value: reason for reason in RejectionReason}
-_OF_JOB_ERRORS = {"unsafe_model": RejectionReason.UNSAFE, "digest_mismatch": RejectionReason.LOAD_FAILED}
+_REASONS = {reason.value: reason for reason in RejectionReason} | {"unsafe_model": RejectionReason.UNSAFE}
 
 
 def reason_of(job_error: str) -> RejectionReason:
-    """The rejection that the reason of a failed validate job means; what has no own kind failed to load."""
-    return _REASONS.get(job_error) or _OF_JOB_ERRORS.get(job_error, RejectionReason.LOAD_FAILED)
+    """The rejection that the reason of a failed validate job means; what has no kind of its own failed to load."""
+    return _REASONS.get(job_error, RejectionReason.LOAD_FAILED)

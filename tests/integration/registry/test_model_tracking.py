@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.model_tracking import FakeTracking
-from tests.support.mlflow import MlflowServer
+from tests.support.mlflow_server import MlflowServer
 
 from carrara.kernel.errors import Invalid, NotFound, TooLarge, Unavailable
 from carrara.kernel.ids import ProjectId, uuid7
