@@ -25,8 +25,10 @@ _ORDINARY = frozenset(
         "HOME",
         "LANG",
         "LC_ALL",
+        "LD_LIBRARY_PATH",  # some interpreters find their own library by it
         "LOGNAME",
         "PATH",
+        "PYTHONPATH",
         "REQUESTS_CA_BUNDLE",
         "SSL_CERT_DIR",
         "SSL_CERT_FILE",
@@ -39,11 +41,13 @@ _S3 = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 class ProbeKind(StrEnum):
-    """How we learn that a process is ready. RUNS: by nothing better than that it has not ended for a second."""
+    """How we learn that a process is ready. HEARTBEAT: it has touched its file a short while ago.
+    RUNS: by nothing better than that it has not ended for a second."""
 
     HTTP = "http"
     POSTGRES = "postgres"
     REDIS = "redis"
+    HEARTBEAT = "heartbeat"
     RUNS = "runs"
     FINISHES = "finishes"
 

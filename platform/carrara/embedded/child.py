@@ -159,6 +159,8 @@ class Child:
     def _start(self) -> None:
         argv = self.plan.argv(self.failures) if callable(self.plan.argv) else self.plan.argv
         self.ended.clear()
+        if self.plan.probe.heartbeat:
+            Path(self.plan.probe.heartbeat).unlink(missing_ok=True)
         with self.plan.log_path.open("ab") as log:
             self.process = spawn(
                 argv,

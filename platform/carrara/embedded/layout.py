@@ -42,6 +42,9 @@ class DataDirectory:
     def objects(self) -> Path:
         return self.root / "objects"
 
+    def heartbeat(self, name: str) -> Path:
+        return self.run.directory / f"{name}.heartbeat"
+
     @property
     def admin_token(self) -> Path:
         return self.root / "admin-token"

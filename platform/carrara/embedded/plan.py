@@ -13,8 +13,9 @@ from carrara.embedded.postgres_cluster import Cluster, cluster_in, make_cluster,
 from carrara.embedded.probes import Probe
 from carrara.embedded.secrets import kept_secret
 from carrara.embedded.valkey import set_broken_data_aside, valkey_binary, write_configuration
+from carrara.kernel import heartbeat
 from carrara.kernel.errors import Invalid
-from carrara.processes import ProcessSpec, environment_for
+from carrara.processes import ProbeKind, ProcessSpec, environment_for
 
 _ALWAYS = {
     "DO_NOT_TRACK": "1",
@@ -65,11 +66,9 @@ def plan_stack(
         ChildPlan(
             spec=spec,
             argv=_argv(spec, place, ports, cluster, say),
-            environment=cluster.environment
-            if cluster and spec.name == "postgres"
-            else environment_for(spec, values) | _ALWAYS,
+            environment=_environment(spec, place, cluster, values),
             log_path=place.logs / f"{spec.name}.log",
-            probe=Probe(spec.probe, ports.get(spec.name, 0), spec.probe_path, _PROBE_SECRETS.get(spec.name)),
+            probe=_probe(spec, place, ports),
             account=cluster.places.account if cluster and spec.name == "postgres" else None,
         )
         for spec in specs
@@ -124,6 +123,25 @@ def _values(
             "CARRARA_MLFLOW_ARTIFACTS": f"{store.rstrip('/')}/mlflow",
         }
     return values
+
+
+def _environment(
+    spec: ProcessSpec, place: DataDirectory, cluster: Cluster | None, values: Mapping[str, str]
+) -> dict[str, str]:
+    if cluster and spec.name == "postgres":
+        return cluster.environment
+    beats = {heartbeat.VARIABLE: str(place.heartbeat(spec.name))} if spec.probe is ProbeKind.HEARTBEAT else {}
+    return environment_for(spec, values) | _ALWAYS | beats
+
+
+def _probe(spec: ProcessSpec, place: DataDirectory, ports: Mapping[str, int]) -> Probe:
+    return Probe(
+        kind=spec.probe,
+        port=ports.get(spec.name, 0),
+        path=spec.probe_path if spec.probe is ProbeKind.HTTP else "",
+        secret_name=_PROBE_SECRETS.get(spec.name),
+        heartbeat=str(place.heartbeat(spec.name)) if spec.probe is ProbeKind.HEARTBEAT else None,
+    )
 
 
 def _argv(

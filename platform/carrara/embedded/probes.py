@@ -1,7 +1,9 @@
 """Asking a process whether it is ready, without importing any client library: the supervisor must stay small."""
 
 import asyncio
+import math
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,27 +14,32 @@ from carrara.processes import ProbeKind
 
 _PROTOCOL_3_0 = 196608  # PostgreSQL manual, "Message Formats", StartupMessage
 _OK = 200
+HEARTBEAT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What to ask, where. `secret_name` is a file below `secrets/`, so that `carrara status` can ask the same."""
+    """What to ask, where. `secret_name` is a file below `secrets/`, so that `carrara status` can ask the same;
+    `heartbeat` is the file that the process touches."""
 
     kind: ProbeKind
     port: int = 0
     path: str = ""
     secret_name: str | None = None
+    heartbeat: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def probe_from_json(data: Mapping[str, Any]) -> Probe:
-    return Probe(ProbeKind(data["kind"]), data["port"], data["path"], data["secret_name"])
+    return Probe(ProbeKind(data["kind"]), data["port"], data["path"], data["secret_name"], data["heartbeat"])
 
 
 async def answers(probe: Probe, secrets_directory: Path, *, within_seconds: float = 2.0) -> bool:
     """Whether the process answers as a ready one does. Refused, late and wrong are all False."""
+    if probe.kind is ProbeKind.HEARTBEAT:
+        return heartbeat_age(probe) <= HEARTBEAT_SECONDS
     try:
         secret = (secrets_directory / probe.secret_name).read_text().strip() if probe.secret_name else None
         async with asyncio.timeout(within_seconds):
@@ -43,6 +50,14 @@ async def answers(probe: Probe, secrets_directory: Path, *, within_seconds: floa
                 writer.close()
     except (OSError, asyncio.IncompleteReadError, ValueError):
         return False
+
+
+def heartbeat_age(probe: Probe) -> float:
+    """Seconds since the process last said that it works; infinite if it never did."""
+    try:
+        return time.time() - Path(probe.heartbeat or "").stat().st_mtime if probe.heartbeat else math.inf
+    except OSError:
+        return math.inf
 
 
 async def _ask(probe: Probe, secret: str | None, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
