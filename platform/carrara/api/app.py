@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from carrara.api.errors import install_error_handlers
 from carrara.api.middleware import RequestLog
-from carrara.api.routes import access, health, jobs
+from carrara.api.routes import access, datasets, health, jobs
 from carrara.bootstrap.platform import Services
 from carrara.contracts.problem import Problem
 
@@ -30,7 +30,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         503: "something that we depend on is away; `Retry-After` says when to try again",
     }.items()
 }
-FEATURE_ROUTERS: tuple[APIRouter, ...] = (access.router, jobs.router)
+FEATURE_ROUTERS: tuple[APIRouter, ...] = (access.router, datasets.router, jobs.router)
 
 
 def create_app(services: Services) -> FastAPI:
