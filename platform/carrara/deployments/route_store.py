@@ -1,6 +1,7 @@
 """SQL behind the route table. The transaction must see all projects."""
 
 from collections import defaultdict
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,9 @@ from carrara.contracts.release import ReleaseManifest
 from carrara.contracts.routes import Fallback, RouteTable
 from carrara.deployments.instance_store import current_generation
 from carrara.deployments.route_table import EndpointFacts, build_route_table
+from carrara.deployments.store import bump_generation, database_now
 from carrara.deployments.tables import EndpointRow
+from carrara.persistence.database import EVERYTHING, Database
 from carrara.registry.tables import ReleaseRow
 
 
@@ -35,6 +38,27 @@ def read_route_table(session: Session) -> RouteTable:
     ]
     digests = {digest for row in rows for digest in (row.desired, row.candidate, row.rollback_target) if digest}
     return build_route_table(generation, facts, _manifests(session, digests))
+
+
+class ExpiryWatch:
+    """Makes a new route table when a token has expired: the table holds the hashes of valid tokens only."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._seen: datetime | None = None
+
+    def look(self) -> bool:
+        """Whether a token has expired since the last look; at the first look, ever."""
+        with self._database.transaction(EVERYTHING) as session:
+            now = database_now(session)
+            expired = select(TokenRow.id).where(TokenRow.expires_at <= now, TokenRow.revoked_at.is_(None))
+            if self._seen is not None:
+                expired = expired.where(TokenRow.expires_at > self._seen)
+            found = session.scalar(expired.limit(1)) is not None
+            if found:
+                bump_generation(session)
+        self._seen = now
+        return found
 
 
 def _endpoints(session: Session) -> list[Any]:

@@ -129,7 +129,7 @@ def list_rollouts(
 
 
 def in_use(session: Session, project_id: ProjectId, release_id: ReleaseId) -> list[str]:
-    """Who would miss this release: `endpoint 'x' (live)`. Nothing may delete a release that somebody would miss."""
+    """Who would miss this release: `live at endpoint 'x'`. Nothing may delete a release that somebody would miss."""
     parts = {
         "live": EndpointRow.desired_release_id,
         "being promoted": EndpointRow.candidate_release_id,
@@ -142,7 +142,7 @@ def in_use(session: Session, project_id: ProjectId, release_id: ReleaseId) -> li
     for name, *flags in rows:
         held = [part for part, is_held in zip(parts, flags, strict=True) if is_held]
         if held:
-            found.append(f"endpoint {name!r} ({', '.join(held)})")
+            found.append(f"{', '.join(held)} at endpoint {name!r}")
     return found
 
 

@@ -22,6 +22,8 @@ _CLAIM = text(
     "             ORDER BY ready_at LIMIT 1 FOR UPDATE SKIP LOCKED)"
     " RETURNING id, project_id, kind, payload, attempts"
 )
+_TELL = text("SELECT pg_notify(:channel, :id)")
+OUTBOX_CHANNEL = "carrara_outbox"
 
 
 class OutboxRow(Created, ProjectOwned, Row):
@@ -58,6 +60,7 @@ def enqueue(session: Session, project_id: UUID, kind: str, payload: Mapping[str,
     row = OutboxRow(id=uuid7(), project_id=project_id, kind=kind, payload=dict(payload))
     session.add(row)
     session.flush()
+    session.execute(_TELL, {"channel": OUTBOX_CHANNEL, "id": str(row.id)})
     return row.id
 
 

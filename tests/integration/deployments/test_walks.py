@@ -251,9 +251,9 @@ def test_fault_f24_delete_live_version_names_who_would_miss_it(town: Town, fleet
         found: list[str] = town.do(town.ada, lambda s: in_use(s, town.project.id, town.release_id(digest)))
         return found
 
-    assert missed(v1) == ["endpoint 'arrivals' (rollback target)"]
-    assert missed(v2) == ["endpoint 'arrivals' (live, current)"]
-    assert missed(v3) == ["endpoint 'arrivals' (being promoted)"]
+    assert missed(v1) == ["rollback target at endpoint 'arrivals'"]
+    assert missed(v2) == ["live, current at endpoint 'arrivals'"]
+    assert missed(v3) == ["being promoted at endpoint 'arrivals'"]
     assert missed(v4) == []
 
 

@@ -1,0 +1,103 @@
+"""`carrara controller`: rollouts, the outbox, the audit chain, leases that ran out. Several may run; one leads."""
+
+import logging
+import signal
+import threading
+from collections.abc import Sequence
+
+import psycopg
+
+import carrara.bootstrap.schema  # noqa: F401  # every table, so that foreign keys between features resolve
+from carrara.audit.sealing import HEADS_FILE, Sealer, publish_head
+from carrara.bootstrap.leadership import Leader
+from carrara.bootstrap.loops import Loop, RunningLoops
+from carrara.deployments.instance_store import forget_silent
+from carrara.deployments.reconciler import reconcile
+from carrara.deployments.route_store import ExpiryWatch
+from carrara.deployments.store import ROLLOUTS_CHANNEL
+from carrara.kernel.config import Settings
+from carrara.kernel.telemetry import configure_logging
+from carrara.persistence.database import EVERYTHING, Database
+from carrara.persistence.listener import Heard, Listener
+from carrara.persistence.outbox import OUTBOX_CHANNEL, Handler, deliver_next
+
+_ASK_EVERY_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 15.0
+_log = logging.getLogger(__name__)
+
+
+class Controller:
+    """Leads while it holds the lock; otherwise stands by and asks for it each second."""
+
+    def __init__(self, leader: Leader, loops: Sequence[Loop]) -> None:
+        self._leader = leader
+        self._loops = loops
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Makes `run` return. Safe from a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Until `stop`. Losing the database ends all work at once; it begins again when the lock is won again."""
+        pause = _ASK_EVERY_SECONDS
+        while not self._stopping.is_set():
+            try:
+                if self._leader.acquire():
+                    self._lead()
+                pause = _ASK_EVERY_SECONDS
+            except psycopg.Error as error:
+                _log.warning("cannot ask who leads: %s; again in %g s", error, pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            self._stopping.wait(pause)
+        self._leader.release()
+
+    def _lead(self) -> None:
+        _log.info("this controller leads")
+        with RunningLoops(self._loops):
+            while not self._stopping.wait(_ASK_EVERY_SECONDS / 2):
+                if not self._leader.holds():
+                    break
+        self._leader.release()
+        _log.info("this controller no longer leads")
+
+
+def main(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT, then ends within five seconds."""
+    configure_logging("controller", settings.log_level)
+    url = settings.required("database_url")
+    database = Database(url, pool_size=4)
+    loops = _loops(settings, database)
+    rung_by = {"rollouts": ROLLOUTS_CHANNEL, "outbox": OUTBOX_CHANNEL}
+    listeners = [Listener(url, rung_by[loop.name], _ring(loop)) for loop in loops if loop.name in rung_by]
+    controller = Controller(Leader(url), loops)
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(wanted, lambda *_: controller.stop())
+    for listener in listeners:
+        listener.start()
+    controller.run()
+    database.close()
+
+
+def _ring(loop: Loop) -> Heard:
+    return lambda _: loop.bell.set()
+
+
+def _loops(settings: Settings, database: Database) -> list[Loop]:
+    sealer = Sealer(database)
+    expiry = ExpiryWatch(database)
+    heads = settings.data_dir / HEADS_FILE
+    handlers: dict[str, Handler] = {}
+
+    def forget() -> None:
+        with database.transaction(EVERYTHING) as session:
+            forget_silent(session)
+
+    return [
+        Loop("rollouts", lambda: reconcile(database), 0.5),
+        Loop("outbox", lambda: deliver_next(database, handlers), 1.0),
+        Loop("seals", sealer.seal, 0.5),
+        Loop("audit head", lambda: publish_head(database, heads), 60.0),
+        Loop("silent instances", forget, 10.0),
+        Loop("expired tokens", expiry.look, 2.0),
+    ]
