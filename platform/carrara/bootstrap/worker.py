@@ -55,7 +55,7 @@ class Worker:
         self._drain_seconds = settings.worker_drain_seconds
         self._database = Database(url, pool_size=settings.worker_slots * 2 + 4)
         staging = StagingArea(data_dir / "staging")
-        self._forkserver = Forkserver.start(preload, runtime_dir=data_dir / "sandbox" / f"worker-{os.getpid()}")
+        self._forkserver = Forkserver.start(preload, runtime_dir=data_dir / "sandbox")
         runner = Runner(self._database, handlers, self._forkserver, staging, rules=_rules(settings), clock=clock)
         name = f"worker-{os.getpid()}@{socket.gethostname()}"
         self._dispatcher = Dispatcher(

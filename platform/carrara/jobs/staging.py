@@ -1,13 +1,13 @@
 """The folders of attempts: made for one attempt, removed when no attempt stands behind them."""
 
 import logging
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from uuid import UUID
 
 from carrara.jobs.ports import ClaimedJob, Staging
 from carrara.kernel.ids import JobId
+from carrara.sandbox.scratch import remove_tree
 from carrara.storage.disk import disk_error
 
 Attempt = tuple[UUID, int]
@@ -28,7 +28,7 @@ class StagingArea:
         )
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            shutil.rmtree(place, ignore_errors=True)
+            remove_tree(place)
             for folder in (staging.inputs, staging.outputs, staging.scratch):
                 folder.mkdir(parents=True)
             staging.events.touch()
@@ -47,10 +47,10 @@ class StagingArea:
 
     def remove(self, job_id: UUID, attempt: int) -> None:
         """Removes an attempt's folders; what cannot be removed now is left to the next sweep."""
-        shutil.rmtree(self._place(job_id, attempt), ignore_errors=True)
+        remove_tree(self._place(job_id, attempt))
         folder = self._root / str(job_id)
         if folder.is_dir() and not any(folder.iterdir()):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
 
     def sweep(self, running: Callable[[list[UUID]], set[Attempt]]) -> int:
         """Removes the folders of attempts that are not `running`; how many. The folders are listed first, so that an
