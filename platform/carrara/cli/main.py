@@ -19,13 +19,35 @@ COMMANDS = {
     "down": "carrara.cli.stack",
     "status": "carrara.cli.stack",
     "doctor": "carrara.cli.stack",
+    "login": "carrara.cli.people",
+    "whoami": "carrara.cli.people",
+    "train": "carrara.cli.jobs",
+    "evaluate": "carrara.cli.gates",
+    "approve": "carrara.cli.endpoints",
+    "reject": "carrara.cli.endpoints",
+    "promote": "carrara.cli.endpoints",
+    "rollback": "carrara.cli.endpoints",
+    "history": "carrara.cli.endpoints",
+    "predict": "carrara.cli.predict",
     "platform": "carrara.cli.run_process",
     "controller": "carrara.cli.run_process",
     "worker": "carrara.cli.run_process",
     "serving": "carrara.cli.run_process",
     "migrate": "carrara.cli.run_process",
 }
-GROUPS: dict[str, str] = {}
+GROUPS: dict[str, str] = {
+    "project": "carrara.cli.people:projects",
+    "user": "carrara.cli.people:users",
+    "member": "carrara.cli.people:members",
+    "token": "carrara.cli.people:tokens",
+    "data": "carrara.cli.data:data",
+    "job": "carrara.cli.jobs:jobs",
+    "model": "carrara.cli.models:models",
+    "version": "carrara.cli.models:versions",
+    "gates": "carrara.cli.gates:gates",
+    "endpoint": "carrara.cli.endpoints:endpoints",
+    "audit": "carrara.cli.audit:audit",
+}
 
 
 class LazyGroup(TyperGroup):
@@ -33,16 +55,18 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         del ctx
-        return [*GROUPS, *COMMANDS]
+        return [*COMMANDS, *GROUPS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        where = COMMANDS.get(cmd_name) or GROUPS.get(cmd_name)
-        if where is None:
-            return None
-        module, _, attribute = where.partition(":")
-        found: Any = typer.main.get_command(getattr(importlib.import_module(module), attribute or "app"))
-        # an app with one command only is that command itself
-        return found.get_command(ctx, cmd_name) if cmd_name in COMMANDS and hasattr(found, "get_command") else found
+        if cmd_name in COMMANDS:
+            commands = typer.main.get_group(importlib.import_module(COMMANDS[cmd_name]).app)
+            return commands.get_command(ctx, cmd_name)
+        if cmd_name in GROUPS:
+            module, _, attribute = GROUPS[cmd_name].partition(":")
+            group = typer.main.get_group(getattr(importlib.import_module(module), attribute))
+            group.name = cmd_name
+            return group
+        return None
 
 
 app = typer.Typer(

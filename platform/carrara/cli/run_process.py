@@ -11,9 +11,17 @@ from carrara.kernel.config import Settings
 
 app = typer.Typer()
 
+MAIN = {
+    "platform": "carrara.api.main",
+    "controller": "carrara.bootstrap.controller",
+    "worker": "carrara.bootstrap.worker",
+    "serving": "carrara.serving.main",
+    "migrate": "carrara.bootstrap.migrate",
+}
+
 
 def run(name: str) -> None:
-    """Calls `carrara.bootstrap.<name>:main(settings)`, with settings from the environment."""
+    """Calls `main(settings)` of the process's module, with settings from the environment."""
     try:
         settings = Settings()
     except ValidationError as error:
@@ -22,7 +30,7 @@ def run(name: str) -> None:
             sys.stderr.write(f"carrara: {variable}: {fault['msg']}\n")
         raise typer.Exit(Exit.USAGE) from None
     try:
-        importlib.import_module(f"carrara.bootstrap.{name}").main(settings)
+        importlib.import_module(MAIN[name]).main(settings)
     except ValueError as error:  # Settings.required names the variable that is missing
         if "CARRARA_" not in str(error):
             raise

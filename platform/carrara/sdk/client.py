@@ -14,6 +14,8 @@ from carrara.contracts.access import (
     TokenView,
     UserView,
 )
+from carrara.contracts.audit import AuditHead, VerifyView
+from carrara.sdk import audit
 from carrara.sdk.connection import Connection, find_connection
 from carrara.sdk.project import ProjectClient
 from carrara.sdk.transport import Transport
@@ -72,6 +74,13 @@ class Carrara:
 
     def tokens(self) -> Sequence[TokenView]:
         return self.transport.get("/api/v1/tokens", list[TokenView])
+
+    def verify_audit(self, heads: Sequence[AuditHead] = ()) -> VerifyView:
+        """The whole audit chain computed anew; `heads` that were kept elsewhere prove that nothing was cut off."""
+        return audit.verify(self.transport, heads)
+
+    def audit_head(self) -> AuditHead:
+        return audit.head(self.transport)
 
     def revoke_token(self, token_id: UUID) -> None:
         self.transport.write("DELETE", f"/api/v1/tokens/{token_id}", dict[str, Any])

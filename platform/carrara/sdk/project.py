@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from carrara.contracts.access import MemberView, ProjectView, RoleName, SetRoles
+from carrara.sdk.audit import Audit
 from carrara.sdk.connection import Connection
 from carrara.sdk.datasets import Datasets
 from carrara.sdk.endpoints import Endpoints
@@ -52,6 +53,10 @@ class ProjectClient:
     def predictions(self) -> Predictions:
         """Asks the serving port, not the platform: it answers also when the platform is away."""
         return Predictions(self._connection, self.name)
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self._transport, self._path)
 
     def view(self) -> ProjectView:
         return self._transport.get(self._path, ProjectView)

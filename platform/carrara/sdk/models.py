@@ -1,0 +1,104 @@
+"""Models and versions: where they come from, what they became, and their files."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+from carrara.contracts.registry import (
+    LineageView,
+    ModelView,
+    ReleaseView,
+    RetireVersion,
+    VersionState,
+    VersionSummary,
+    VersionView,
+)
+from carrara.kernel.digests import digest_file
+from carrara.kernel.errors import Corrupted
+from carrara.sdk.transport import Transport
+
+SETTLED = frozenset({VersionState.EVALUATED, VersionState.REJECTED, VersionState.RETIRED})
+_RECENT = 20
+
+
+class Models:
+    """The models of one project."""
+
+    def __init__(self, transport: Transport, path: str) -> None:
+        self._transport = transport
+        self._path = f"{path}/models"
+
+    def all(self, *, search: str | None = None, limit: int | None = None) -> Iterator[ModelView]:
+        """By name; `search` is any part of it."""
+        return self._transport.pages(self._path, ModelView, limit=limit, search=search)
+
+    def get(self, model: str) -> ModelView:
+        return self._transport.get(f"{self._path}/{model}", ModelView)
+
+    def versions(
+        self, model: str, *, state: VersionState | None = None, limit: int | None = None
+    ) -> Iterator[VersionSummary]:
+        """Newest first."""
+        return self._transport.pages(f"{self._path}/{model}/versions", VersionSummary, limit=limit, state=state)
+
+    def version(self, model: str, number: int) -> VersionView:
+        return self._transport.get(f"{self._path}/{model}/versions/{number}", VersionView)
+
+    def lineage(self, model: str, number: int) -> LineageView:
+        return self._transport.get(f"{self._path}/{model}/versions/{number}/lineage", LineageView)
+
+    def retire(self, model: str, number: int, *, reason: str) -> VersionView:
+        path = f"{self._path}/{model}/versions/{number}/retire"
+        return self._transport.write("POST", path, VersionView, body=RetireVersion(reason=reason))
+
+    def release(self, digest: str) -> ReleaseView:
+        base = self._path.removesuffix("/models")
+        return self._transport.get(f"{base}/releases/{digest}", ReleaseView)
+
+    def wait_for_job(
+        self,
+        model: str,
+        job_id: UUID,
+        *,
+        until: frozenset[VersionState] = SETTLED,
+        timeout_seconds: float = 300.0,
+        on_change: Callable[[VersionView], None] | None = None,
+    ) -> VersionView:
+        """The version that a finished training job gave, once it is evaluated (or rejected)."""
+        deadline = time.monotonic() + timeout_seconds
+        number: int | None = None
+        while True:
+            number = number or self._number_of_job(model, job_id)
+            if number is not None:
+                version = self.version(model, number)
+                if on_change is not None:
+                    on_change(version)
+                if version.state in until:
+                    return version
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no version of {model} from job {job_id} was ready in {timeout_seconds:g} s")
+            time.sleep(0.25)
+
+    def pull(self, model: str, number: int, directory: Path) -> VersionView:
+        """Downloads the model folder; each file is checked against its digest. Load it with `mlflow.pyfunc`."""
+        version = self.version(model, number)
+        for file in version.files:
+            path = directory / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            source = f"{self._path}/{model}/versions/{number}/files/{file.path}"
+            partial = path.with_name(path.name + ".partial")
+            with self._transport.stream("GET", source) as response:
+                response.raise_for_status()
+                with partial.open("wb") as target:
+                    for block in response.iter_bytes():
+                        target.write(block)
+            if digest_file(partial)[0] != file.digest:
+                partial.unlink()
+                raise Corrupted(f"{file.path} arrived with another digest than {file.digest}; pull again")
+            partial.replace(path)
+        return version
+
+    def _number_of_job(self, model: str, job_id: UUID) -> int | None:
+        from_jobs = self._transport.pages(f"{self._path}/{model}/versions", VersionSummary, limit=_RECENT, job=job_id)
+        return next((version.number for version in from_jobs), None)
