@@ -6,18 +6,20 @@ from uuid import UUID
 
 from pydantic import Field
 
+from carrara.contracts.training import TargetField
 from carrara.contracts.wire import Answer, Wire
 from carrara.kernel.names import SlugField
 
 
 class EvaluateSpec(Wire):
-    """Spec of an evaluate job. Without `split_id` the version's own holdout is taken; with `endpoint` the release that
-    is live there is scored on the same rows."""
+    """Spec of an evaluate job. Without `split_id` and `target` the version's own are taken: one that was trained
+    elsewhere has none. With `endpoint` the release that is live there is scored on the same rows."""
 
     schema_version: Literal[1] = 1
     model: SlugField
     version: int = Field(ge=1)
     split_id: UUID | None = None
+    target: TargetField | None = None
     endpoint: SlugField | None = None
     slices: list[str] = Field([], max_length=10, description="columns to report metrics for, level by level")
     resamples: int = Field(200, ge=0, le=2000, description="of the bootstrap; 0 for no intervals")
@@ -29,6 +31,7 @@ class RequestEvaluation(Wire):
     """An evaluation of the version in the path."""
 
     split_id: UUID | None = None
+    target: TargetField | None = None
     endpoint: SlugField | None = None
     slices: list[str] = Field([], max_length=10)
     resamples: int = Field(200, ge=0, le=2000)
@@ -61,7 +64,7 @@ class Baseline(Answer):
     version: int
     metrics: dict[str, Interval]
     differences: dict[str, Interval]
-    shared_rows: int = Field(description="rows of this holdout among those that the baseline was trained on")
+    shared_rows: int | None = Field(description="rows of this holdout among those that the baseline was trained on")
     same_answers: int = Field(description="rows where both give the same prediction")
 
 
@@ -75,9 +78,12 @@ class EvaluatedData(Answer):
     split_id: UUID
     split_digest: str
     rows: int
+    target: str = Field(description="the label, as a person would say it")
     dropped_null_targets: int
     look: int = Field(description="which look at this holdout this was, counting from 1")
-    shared_rows: int = Field(description="rows of the holdout among those that this version was trained on")
+    shared_rows: int | None = Field(
+        description="rows of the holdout among those that this version was trained on; None if these are not known"
+    )
 
 
 class Latency(Answer):

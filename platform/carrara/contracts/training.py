@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from carrara.contracts.contract import ModelContract
+from carrara.contracts.datasets import SplitSpec
 from carrara.contracts.release import ArtifactFile
 from carrara.contracts.wire import Answer, Wire
 from carrara.kernel.digests import DIGEST_PATTERN
@@ -30,6 +31,9 @@ class Target(Wire):
     column: str
     greater_than: float | None = None
 
+    def __str__(self) -> str:
+        return self.column if self.greater_than is None else f"{self.column} > {self.greater_than:g}"
+
 
 class BuiltinTrainer(Wire):
     """One of Carrara's own trainers."""
@@ -46,6 +50,9 @@ class EntryTrainer(Wire):
 
 def _target(value: Any) -> Any:
     return {"column": value} if isinstance(value, str) else value
+
+
+TargetField = Annotated[Target, BeforeValidator(_target)]
 
 
 def _trainer(value: Any) -> str:
@@ -70,8 +77,8 @@ class TrainingSpec(Wire):
     snapshot: Annotated[int | str | None, BeforeValidator(_snapshot)] = Field(
         None, description="number or digest; the newest at submission if absent"
     )
-    split: dict[str, Any] = Field(description="how the holdout is chosen: a split spec of datasets")
-    target: Annotated[Target, BeforeValidator(_target)]
+    split: SplitSpec
+    target: TargetField
     task: Task
     features: list[str] | None = Field(None, min_length=1, description="all columns but the target, if absent")
     exclude: list[str] = []

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from carrara.contracts.contract import ColumnType
-from carrara.contracts.datasets import KeySplit, StoredType, TimeSplit
+from carrara.contracts.datasets import StoredType
 from carrara.contracts.training import Target, Task
+from carrara.datasets.splits import AnySplit, part_positions
 from carrara.kernel.errors import Invalid, Issue
 
 Labels: TypeAlias = npt.NDArray[Any]
@@ -31,6 +32,17 @@ COLUMN_TYPES = {
 
 
 @dataclass(frozen=True)
+class LabelledRows:
+    """Rows that have a label. `labels` [rows] is bool, int64, float64 or text; `positions` count from 0 in the
+    snapshot; `dropped` rows had a null target."""
+
+    table: pa.Table
+    labels: Labels
+    positions: npt.NDArray[np.int64]
+    dropped: int
+
+
+@dataclass(frozen=True)
 class SnapshotFiles:
     """The Parquet files of a snapshot, in their order, on this machine's disk."""
 
@@ -41,12 +53,16 @@ class SnapshotFiles:
         wanted = None if columns is None else list(dict.fromkeys(columns))
         return pa.concat_tables([pq.read_table(file, columns=wanted, partitioning=None) for file in self.files])
 
+    def names(self) -> list[str]:
+        """The columns that there are."""
+        return list(pq.read_schema(self.files[0]).names)
+
     def take(self, positions: npt.NDArray[np.int64]) -> pa.Table:
         """Every column of the rows at these positions."""
         return self.read().take(pa.array(positions))
 
     def labelled_parts(
-        self, columns: Sequence[str], *, split: TimeSplit | KeySplit, target: Target, task: Task
+        self, columns: Sequence[str], *, split: AnySplit, target: Target, task: Task
     ) -> tuple[LabelledRows, LabelledRows]:
         """The training part and the holdout, with these columns and their labels."""
         table = self.read([*columns, target.column, split.column])
@@ -54,17 +70,6 @@ class SnapshotFiles:
             label_rows(table.take(pa.array(rows)), rows, target, task) for rows in part_positions(table, split)
         )
         return train, holdout
-
-
-@dataclass(frozen=True)
-class LabelledRows:
-    """Rows that have a label. `labels` [rows] is bool, int64, float64 or text; `positions` count from 0 in the
-    snapshot; `dropped` rows had a null target."""
-
-    table: pa.Table
-    labels: Labels
-    positions: npt.NDArray[np.int64]
-    dropped: int
 
 
 def label_rows(table: pa.Table, positions: npt.NDArray[np.int64], target: Target, task: Task) -> LabelledRows:
@@ -123,13 +128,3 @@ def _labels(known: pa.Array, target: Target, task: Task) -> Labels:
 
 def _bad(message: str) -> Invalid:
     return Invalid(message, code="bad_target", issues=[Issue("spec.target", message, code="bad_target")])
-
-
-def part_positions(table, split):
-    column = table.column(split.column).cast(pa.timestamp("us"))
-    at = lambda text: pa.scalar(np.datetime64(text.replace("Z",""), "us"), pa.timestamp("us"))
-    hold = pc.greater_equal(column, at(split.holdout_from))
-    train = pc.less(column, at(split.holdout_from))
-    if split.holdout_until: hold = pc.and_(hold, pc.less(column, at(split.holdout_until)))
-    if split.train_from: train = pc.and_(train, pc.greater_equal(column, at(split.train_from)))
-    return [np.flatnonzero(pc.fill_null(m, False).to_numpy(zero_copy_only=False)) for m in (train, hold)]

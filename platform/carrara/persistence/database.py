@@ -86,6 +86,14 @@ def enter_scope(session: Session, scope: Scope) -> None:
     )
 
 
+def acting_user(session: Session) -> UUID:
+    """Who acts in the current transaction; RuntimeError if it was begun without one."""
+    found = session.execute(text("SELECT current_setting('carrara.actor', true)")).scalar_one()
+    if not found:
+        raise RuntimeError("this transaction has no actor in its scope")
+    return UUID(found)
+
+
 def after_commit(session: Session, callback: Callable[[], None]) -> None:
     """Runs `callback` once the edge's transaction has committed; never if it rolls back."""
     session.info.setdefault(_AFTER_COMMIT, []).append(callback)

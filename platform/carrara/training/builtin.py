@@ -1,7 +1,8 @@
 """Carrara's own trainers for tables: a plain scikit-learn Pipeline of library classes, fitted to the training rows.
 
-Missing numbers: the median and an indicator (linear models, forest), natively (histogram gradient boosting). Missing
-and unseen categories: a level of their own or none at all, never an error. Times: calendar parts
+Linear models: numbers filled with the median, an indicator for what was missing, scaled; categories one column a level.
+Trees: numbers as they are, missing ones too; categories as codes, which gradient boosting splits as sets. A missing or
+unseen category is a level of its own or none at all, never an error. Times: calendar parts
 (`carrara.inference.date_parts`).
 """
 
@@ -42,6 +43,7 @@ from carrara.training.builtin_params import (
 from carrara.training.columns import ColumnPlan, plan_columns
 
 MAX_THREADS = 8
+_LINEAR = ("logistic", "ridge")
 _SHARED = set(ColumnParams.model_fields)
 
 
@@ -95,38 +97,38 @@ def loss_by_step(
 
 
 def _columns(trainer: BuiltinName, plan: ColumnPlan, params: ColumnParams) -> ColumnTransformer:
-    native = trainer == "hist_gradient_boosting"
+    is_linear = trainer in _LINEAR
     parts: list[tuple[str, Any, list[str]]] = []
 
     def add(name: str, transformer: Any, columns: tuple[str, ...]) -> None:
         if columns:
             parts.append((name, transformer, list(columns)))
 
-    add("categories", _categories(params, native=native), plan.categories)
-    add("numbers", "passthrough" if native else _filled(scale=trainer != "random_forest"), plan.numbers)
+    add("categories", _one_column_a_level(params) if is_linear else _codes(params), plan.categories)
+    add("numbers", Pipeline(_filled_and_scaled()) if is_linear else "passthrough", plan.numbers)
     for name, columns, clock in (("timestamps", plan.timestamps, True), ("dates", plan.dates, False)):
         dates = DateParts(clock=clock)
-        rest = _filled(scale=trainer != "random_forest").steps
-        add(name, dates if native else Pipeline([("parts", dates), *rest]), columns)
+        add(name, Pipeline([("parts", dates), *_filled_and_scaled()]) if is_linear else dates, columns)
     for position, column in enumerate(plan.hashed):
         add(f"hashed_{position}", _hashed(params), (column,))
-    return ColumnTransformer(parts, sparse_threshold=0.0 if native else 0.3)
+    return ColumnTransformer(parts, sparse_threshold=0.3 if is_linear else 0.0)
 
 
-def _filled(*, scale: bool) -> Pipeline:
-    steps: list[tuple[str, Any]] = [("fill", SimpleImputer(strategy="median", add_indicator=True))]
-    return Pipeline([*steps, ("scale", StandardScaler())] if scale else steps)
+def _filled_and_scaled() -> list[tuple[str, Any]]:
+    return [("fill", SimpleImputer(strategy="median", add_indicator=True)), ("scale", StandardScaler())]
 
 
-def _categories(params: ColumnParams, *, native: bool) -> Any:
-    if native:
-        return OrdinalEncoder(
-            handle_unknown="use_encoded_value",
-            unknown_value=np.nan,
-            encoded_missing_value=np.nan,
-            max_categories=params.max_categories,
-        )
+def _one_column_a_level(params: ColumnParams) -> OneHotEncoder:
     return OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=params.max_categories)
+
+
+def _codes(params: ColumnParams) -> OrdinalEncoder:
+    return OrdinalEncoder(
+        handle_unknown="use_encoded_value",
+        unknown_value=np.nan,
+        encoded_missing_value=np.nan,
+        max_categories=params.max_categories,
+    )
 
 
 def _hashed(params: ColumnParams) -> Pipeline:

@@ -34,9 +34,10 @@ class RidgeParams(ColumnParams):
 
 
 class RandomForestParams(ColumnParams):
+    max_categories: int = Field(250, ge=2, le=250)
     n_estimators: int = Field(200, ge=1, le=5000)
     max_depth: int | None = Field(None, ge=1, le=1000)
-    min_samples_leaf: int = Field(2, ge=1)
+    min_samples_leaf: int = Field(5, ge=1)
     max_features: Literal["sqrt", "log2"] | float | None = "sqrt"
     class_weight: Literal["balanced"] | None = None
 
