@@ -15,7 +15,7 @@ MAIN = {
     "platform": "carrara.api.main",
     "controller": "carrara.bootstrap.controller",
     "worker": "carrara.bootstrap.worker",
-    "serving": "carrara.serving.main",
+    "serving": "carrara.serving.parent",
     "migrate": "carrara.bootstrap.migrate",
 }
 
