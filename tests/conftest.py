@@ -1,6 +1,7 @@
 """What every test may ask for. Servers start at the first test that needs them, so unit tests never pay."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,3 +38,11 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url, pool_size=5)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def reachable_folder() -> Iterator[Path]:
+    """Like `tmp_path`, but other users may pass through it: PostgreSQL does not run as root, confined jobs neither."""
+    with tempfile.TemporaryDirectory(prefix="carrara-test-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
