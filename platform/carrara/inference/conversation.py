@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -59,8 +59,7 @@ class Conversation(asyncio.Protocol):
         self._finish(ChildEnded())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from asyncio's
 
     def data_received(self, data: bytes) -> None:
         if self._end is not None:

@@ -1,0 +1,135 @@
+"""Keeps this process in step with the platform: takes new route tables, reports what it serves, and outlives both."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from carrara.contracts.routes import InstanceReport, RouteTable
+from carrara.inference.slots import Slots
+from carrara.kernel.clock import Clock
+from carrara.serving.platform_client import PlatformAway, PlatformClient, Unchanged
+from carrara.serving.route_file import RouteFile
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 1.0
+_MIN_REPORT_SECONDS = 0.02
+_BACK_OFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+_SAVE_SECONDS = 30.0
+_SAME_AGAIN_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """This process: `index` among the processes of `instance`, and which start of it this is."""
+
+    instance: str
+    index: int
+    boot_id: UUID
+
+
+@dataclass
+class Follower:
+    """`trouble`: why the platform could not be followed just now, or empty. `taken` is called with each new table."""
+
+    identity: Identity
+    client: PlatformClient
+    file: RouteFile
+    slots: Slots
+    clock: Clock
+    taken: Callable[[RouteTable], None]
+    confirmed_at: datetime | None = None
+    trouble: str = ""
+    _saved_at: float = 0.0
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.slots.changed = self._wake.set
+
+    @property
+    def stale_seconds(self) -> float:
+        """How long ago the platform last confirmed the table; infinity if never."""
+        if self.confirmed_at is None:
+            return float("inf")
+        return max(0.0, (self.clock.now() - self.confirmed_at).total_seconds())
+
+    def start_from_disk(self) -> None:
+        """Serves by the saved table until the platform answers."""
+        saved = self.file.read()
+        if saved is not None:
+            self.confirmed_at = saved.confirmed_at
+            self._take(saved.table)
+
+    async def follow(self) -> None:
+        """Long-polls for ever."""
+        failures = 0
+        while True:
+            table = self.slots.table
+            asked_at = self.clock.monotonic()
+            try:
+                answer = await self.client.routes(table.generation if table is not None else None)
+            except PlatformAway as error:
+                if self.trouble != error.message:
+                    log.warning("%s", error.message)
+                self.trouble = error.message
+                pause = _BACK_OFF_SECONDS[min(failures, len(_BACK_OFF_SECONDS) - 1)]
+                failures += 1
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the herd, no secret
+                continue
+            failures, self.trouble = 0, ""
+            self.confirmed_at = self.clock.now()
+            is_new = not isinstance(answer, Unchanged) and answer != table
+            if not isinstance(answer, Unchanged) and is_new:
+                self._take(answer)
+            self._save(force=is_new)
+            if not is_new and self.clock.monotonic() - asked_at < _SAME_AGAIN_SECONDS:
+                await asyncio.sleep(_SAME_AGAIN_SECONDS)  # it did not wait: do not ask in a tight loop
+
+    async def report(self) -> None:
+        """Reports every second, and at once after a change, for ever."""
+        while True:
+            self._wake.clear()
+            try:
+                await self.client.report(self.current_report())
+            except PlatformAway as error:
+                log.debug("%s", error.message)
+            await asyncio.sleep(_MIN_REPORT_SECONDS)
+            try:
+                async with asyncio.timeout(REPORT_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def current_report(self) -> InstanceReport:
+        table = self.slots.table
+        notes = dict(self.slots.notes())
+        if self.trouble:
+            notes["trouble"] = self.trouble
+        if self.confirmed_at is not None:
+            notes["routes_confirmed_at"] = self.confirmed_at.isoformat()
+        return InstanceReport(
+            instance=self.identity.instance,
+            index=self.identity.index,
+            boot_id=self.identity.boot_id,
+            generation=table.generation if table is not None else -1,
+            releases=self.slots.release_reports(),
+            endpoints=self.slots.endpoint_reports(),
+            notes=notes,
+        )
+
+    def _take(self, table: RouteTable) -> None:
+        log.info("route table %d names %d endpoints", table.generation, len(table.endpoints))
+        self.taken(table)
+        self.slots.apply(table)
+
+    def _save(self, *, force: bool) -> None:
+        now = self.clock.monotonic()
+        table, confirmed_at = self.slots.table, self.confirmed_at
+        if table is None or confirmed_at is None or (not force and now - self._saved_at < _SAVE_SECONDS):
+            return
+        self._saved_at = now
+        self.file.write(table, confirmed_at)
