@@ -260,7 +260,7 @@ class Process:
             )
         if digest in self.loading:
             return ReleaseReport(digest=digest, state=SlotState.LOADING)
-        hashed = digest_bytes(b"other bytes") if digest in self.wrong_hash else manifest.artifact_digest
+        hashed = digest_bytes(b"other bytes") if digest in self.wrong_hash else manifest.digest()
         return ReleaseReport(
             digest=digest,
             state=SlotState.READY,

@@ -22,7 +22,7 @@ from carrara.kernel.ids import (
 from carrara.kernel.state_machine import StateMachine
 
 MAX_REHEARSAL_AGE_SECONDS = 900.0
-"""A golden pass older than this is no rehearsal. Serving repeats the golden rows of what it holds more often."""
+"""A golden pass older than this is no rehearsal of a release that waits. Serving repeats them every 300 s."""
 
 
 class Outcome(StrEnum):
@@ -51,23 +51,18 @@ class Check:
 
 @dataclass(frozen=True)
 class Release:
-    """What a release is to an endpoint. `hashes`: what a process that loaded its bytes finds when it hashes them."""
+    """What a release is to an endpoint."""
 
     id: ReleaseId
     digest: Digest
     version_id: VersionId
     model: str
     number: int
-    artifact_digest: Digest
     golden_rows: int
 
     @property
     def title(self) -> str:
         return f"{self.model} v{self.number}"
-
-    @property
-    def hashes(self) -> frozenset[str]:
-        return frozenset({self.digest, self.artifact_digest})
 
 
 @dataclass(frozen=True)

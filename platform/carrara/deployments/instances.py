@@ -10,6 +10,7 @@ from carrara.deployments.domain import MAX_REHEARSAL_AGE_SECONDS, Check, Outcome
 
 Address = tuple[str, str]
 """Project and endpoint, by name."""
+_NOT_ITS_FAULT = frozenset({"store_unavailable"})
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,12 @@ def holds(instance: Instance, release: Release, generation: int) -> Check:
         return _waiting(name, f"does not know {release.title} yet")
     if report.state is SlotState.FAILED:
         why = report.error or report.error_code or "it did not say why"
+        if report.error_code in _NOT_ITS_FAULT:
+            return _waiting(name, f"could not get {release.title} yet: {why}")
         return _failed(name, f"could not load {release.title}: {why}", report.error_code or "load_failed")
     if report.state is not SlotState.READY:
         return _waiting(name, f"has {release.title} {report.state}")
-    if report.hashed_digest not in release.hashes:
+    if report.hashed_digest != release.digest:
         return _failed(name, f"hashed {report.hashed_digest}, which is not {release.title}", "digest_mismatch")
     if (report.golden_rows or 0) < release.golden_rows:
         return _waiting(name, f"answered {report.golden_rows or 0} of {release.golden_rows} golden rows")
@@ -75,10 +78,12 @@ def holds(instance: Instance, release: Release, generation: int) -> Check:
 
 
 def rehearsed(instance: Instance, release: Release, now: datetime) -> Check:
-    """Whether the process holds the release and lately answered its golden set."""
+    """Whether the process holds the release and lately answered its golden set, or requests with it at this moment."""
     held = holds(instance, release, 0)
     if not held.passed:
         return held
+    if any(report.live == [release.digest] for report in instance.endpoints.values()):
+        return _passed(instance.name, f"answers requests with {release.title}")
     at = instance.releases[release.digest].golden_at
     age = (now - at).total_seconds() if at else None
     if age is None or age > MAX_REHEARSAL_AGE_SECONDS:

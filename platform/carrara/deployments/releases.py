@@ -78,7 +78,6 @@ def _columns() -> tuple[Any, ...]:
     return (
         ReleaseRow.id.label("release_id"),
         ReleaseRow.digest.label("digest"),
-        ReleaseRow.manifest["artifact_digest"].astext.label("artifact_digest"),
         ReleaseRow.manifest["golden"]["rows"].as_integer().label("golden_rows"),
         VersionRow.id.label("version_id"),
         VersionRow.number.label("number"),
@@ -114,7 +113,6 @@ def _release(row: Row[Any]) -> Release:
         version_id=VersionId(row.version_id),
         model=row.model,
         number=row.number,
-        artifact_digest=Digest(row.artifact_digest),
         golden_rows=row.golden_rows,
     )
 
