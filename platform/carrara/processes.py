@@ -133,12 +133,14 @@ PROCESSES = (
     ProcessSpec(
         name="controller",
         argv=("carrara", "controller"),
+        probe=ProbeKind.HEARTBEAT,
         sees=("CARRARA_DATABASE_URL", "CARRARA_REDIS_URL", "CARRARA_MLFLOW_SECRET", *_S3),
         depends_on=("migrate", "valkey"),
     ),
     ProcessSpec(
         name="worker",
         argv=("carrara", "worker"),
+        probe=ProbeKind.HEARTBEAT,
         sees=("CARRARA_DATABASE_URL", "CARRARA_REDIS_URL", "CARRARA_MLFLOW_SECRET", *_S3),
         depends_on=("migrate", "valkey"),
         drain_seconds=30.0,

@@ -8,8 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from carrara.kernel.heartbeat import beat
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -41,7 +44,8 @@ def main() -> None:
     if wanted.port_from:
         ThreadingHTTPServer(("127.0.0.1", int(os.environ[wanted.port_from])), Answer).serve_forever()
     while True:
-        signal.pause()
+        beat()
+        time.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,28 @@ import psycopg
 
 import carrara.bootstrap.schema  # noqa: F401  # every table, so that foreign keys between features resolve
 from carrara.audit.sealing import HEADS_FILE, Sealer, publish_head
+from carrara.bootstrap.jobs import build_jobs
 from carrara.bootstrap.leadership import Leader
 from carrara.bootstrap.loops import Loop, RunningLoops
+from carrara.bootstrap.registry import RegistryParts, build_registry
+from carrara.contracts.jobs import JobKind
 from carrara.deployments.instance_store import forget_silent
 from carrara.deployments.reconciler import reconcile
 from carrara.deployments.route_store import ExpiryWatch
 from carrara.deployments.store import ROLLOUTS_CHANNEL
+from carrara.kernel.clock import SystemClock
 from carrara.kernel.config import Settings
+from carrara.kernel.heartbeat import beat
 from carrara.kernel.telemetry import configure_logging
 from carrara.persistence.database import EVERYTHING, Database
 from carrara.persistence.listener import Heard, Listener
-from carrara.persistence.outbox import OUTBOX_CHANNEL, Handler, deliver_next
+from carrara.persistence.outbox import OUTBOX_CHANNEL, deliver_next
+from carrara.storage.blobs import Blobs
+from carrara.storage.factory import open_store
 
 _ASK_EVERY_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 15.0
+_ADOPT_EVERY_SECONDS = 15.0
 _log = logging.getLogger(__name__)
 
 
@@ -42,6 +50,7 @@ class Controller:
         """Until `stop`. Losing the database ends all work at once; it begins again when the lock is won again."""
         pause = _ASK_EVERY_SECONDS
         while not self._stopping.is_set():
+            beat()
             try:
                 if self._leader.acquire():
                     self._lead()
@@ -56,6 +65,7 @@ class Controller:
         _log.info("this controller leads")
         with RunningLoops(self._loops):
             while not self._stopping.wait(_ASK_EVERY_SECONDS / 2):
+                beat()
                 if not self._leader.holds():
                     break
         self._leader.release()
@@ -87,7 +97,7 @@ def _loops(settings: Settings, database: Database) -> list[Loop]:
     sealer = Sealer(database)
     expiry = ExpiryWatch(database)
     heads = settings.data_dir / HEADS_FILE
-    handlers: dict[str, Handler] = {}
+    registry = _registry(settings, database)
 
     def forget() -> None:
         with database.transaction(EVERYTHING) as session:
@@ -95,9 +105,19 @@ def _loops(settings: Settings, database: Database) -> list[Loop]:
 
     return [
         Loop("rollouts", lambda: reconcile(database), 0.5),
-        Loop("outbox", lambda: deliver_next(database, handlers), 1.0),
+        Loop("outbox", lambda: deliver_next(database, registry.outbox), 1.0),
         Loop("seals", sealer.seal, 0.5),
         Loop("audit head", lambda: publish_head(database, heads), 60.0),
         Loop("silent instances", forget, 10.0),
         Loop("expired tokens", expiry.look, 2.0),
+        Loop("adoption", registry.sweep, _ADOPT_EVERY_SECONDS),
     ]
+
+
+def _registry(settings: Settings, database: Database) -> RegistryParts:
+    clock = SystemClock()
+    blobs = Blobs(open_store(settings.required("object_store"), s3_endpoint_url=settings.s3_endpoint_url))
+    jobs = build_jobs(settings, clock)
+    registry = build_registry(settings, database, blobs, jobs.service.submit, clock)
+    jobs.handlers[JobKind.VALIDATE] = registry.validate
+    return registry

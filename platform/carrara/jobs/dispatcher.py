@@ -13,6 +13,7 @@ from carrara.jobs.ports import ClaimedJob
 from carrara.kernel.clock import Clock
 from carrara.kernel.crashpoint import crashpoint
 from carrara.kernel.errors import Unavailable
+from carrara.kernel.heartbeat import beat
 from carrara.kernel.telemetry import log_context
 from carrara.persistence.database import EVERYTHING, Database
 
@@ -93,6 +94,7 @@ class Dispatcher:
                 if job is None:
                     break
                 self._begin(job)
+            beat()
             spread = self._settings.poll_seconds * _JITTER
             self._bell.wait(self._settings.poll_seconds + random.uniform(-spread, spread))  # noqa: S311  # no secret
             self._bell.clear()
