@@ -12,6 +12,7 @@ from tests.support.valkey import ValkeyServer
 from tests.support.waiting import eventually
 
 from carrara.contracts.jobs import ErrorClass, JobState, JobView
+from carrara.jobs import store
 from carrara.jobs.celery_queue import CeleryDoorbell
 from carrara.kernel.errors import Conflict
 from carrara.kernel.ids import JobId
@@ -147,15 +148,18 @@ def test_fault_f04_duplicate_delivery(
 
 
 def test_a_ring_alone_wakes_a_worker(world: JobWorld, start_worker: StartWorker, doorbell: CeleryDoorbell) -> None:
-    job_id = world.submit()
-    later = "UPDATE jobs SET ready_at = now() + interval '1 hour' WHERE id = :id RETURNING 1"
-    world.sql(later, id=job_id)
     start_worker(poll_seconds=300)
-    other = world.submit()
-    assert over(world, other).state is JobState.SUCCEEDED
-    world.sql(later.replace("+ interval '1 hour'", ""), id=job_id)
+    assert over(world, silently_queued(world, doorbell), 15).state is JobState.SUCCEEDED
+
+
+def silently_queued(world: JobWorld, doorbell: CeleryDoorbell) -> JobId:
+    """A job that became ready without a NOTIFY, and was rung for through Redis."""
+    columns = {"kind": "train", "spec": {"do": "answer"}, "state": "queued", "max_attempts": 1}
+    with world.database.transaction(world.scope) as session:
+        job_id = store.insert(session, world.project.id, world.actor.id, **columns)
+    eventually(lambda: doorbell.check() is None, within_seconds=10, what="the broker is there")
     doorbell.ring(job_id)
-    assert over(world, job_id, 10).state is JobState.SUCCEEDED
+    return job_id
 
 
 def test_fault_f05_zombie_attempt(world: JobWorld, start_worker: StartWorker, signs: Path, tmp_path: Path) -> None:
@@ -179,14 +183,17 @@ def test_fault_f05_zombie_attempt(world: JobWorld, start_worker: StartWorker, si
     check_invariants(world)
 
 
-def test_fault_f06_redis_reset_mid_consume(world: JobWorld, start_worker: StartWorker, valkey: ValkeyServer) -> None:
-    worker = start_worker()
-    assert over(world, world.submit()).state is JobState.SUCCEEDED
+def test_fault_f06_redis_reset_mid_consume(
+    world: JobWorld, start_worker: StartWorker, valkey: ValkeyServer, doorbell: CeleryDoorbell
+) -> None:
+    worker = start_worker(poll_seconds=300)
+    assert over(world, silently_queued(world, doorbell)).state is JobState.SUCCEEDED
     for _ in range(5):
         valkey.kill()
         valkey.start()
     jobs = [world.submit() for _ in range(5)]
     assert {over(world, job_id, 20).state for job_id in jobs} == {JobState.SUCCEEDED}
+    assert over(world, silently_queued(world, doorbell), 30).state is JobState.SUCCEEDED, "Celery is back as well"
     assert worker.process.poll() is None
     check_invariants(world)
 

@@ -128,8 +128,11 @@ class CeleryConsumer:
     """A Celery worker (threads pool) in a thread of ours: without Redis it keeps trying, and nobody waits for it."""
 
     def __init__(self, redis_url: str, *, name: str, slots: int, heard: Heard) -> None:
+        for chatty in ("celery.app.trace", "celery.worker.strategy"):  # two lines for each ring
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         self._app = make_celery(redis_url)
-        self._app.conf.carrara_heard = heard
+        self._app.set_default()  # the threads of Celery's pool look their tasks up in the process's default app
+        self._app.carrara_heard = heard  # not in `conf`, which Celery makes anew when it is first used
         self._options: dict[str, Any] = {
             "pool_cls": "threads",
             "concurrency": slots,
@@ -164,5 +167,5 @@ class CeleryConsumer:
 
 def heard_of(app: Celery) -> Heard:
     """What the worker process wants to be told of each ring."""
-    heard: Heard = app.conf.carrara_heard
+    heard: Heard = app.carrara_heard
     return heard
