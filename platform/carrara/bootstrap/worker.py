@@ -40,7 +40,7 @@ PRELOAD = (
     "mlflow",
     "mlflow.sklearn",
 )
-CHILD_MODULES = ("carrara.training.child", "carrara.registry.child")
+CHILD_MODULES = ("carrara.training.child", "carrara.registry.child", "carrara.evaluation.child")
 _CELERY_STOP_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 

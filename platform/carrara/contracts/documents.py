@@ -28,6 +28,14 @@ def parse_document(kind: type[M], document: Any, where: str) -> M:
     raise Invalid(named + more, code="bad_document", issues=issues)
 
 
+def read_own(kind: type[M], document: Mapping[str, Any]) -> M:
+    """A document that Carrara itself wrote; `Invalid` if it is not: another release wrote it, or a child forged it."""
+    try:
+        return kind.model_validate(dict(document))
+    except ValidationError as error:
+        raise Invalid(f"this is no {kind.__name__} of this release: {error}", code="unreadable_document") from error
+
+
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name that `name` was most likely meant to be; None if none is like it."""
     close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)

@@ -27,6 +27,15 @@ class EvaluateSpec(Wire):
     policy: dict[str, Any] | None = Field(None, description="gates to judge in the job's result")
 
 
+class PinnedEvaluation(EvaluateSpec):
+    """An evaluate spec as it is queued: nothing in it can move any more."""
+
+    version_id: UUID
+    split_id: UUID
+    target: TargetField
+    baseline_release_id: UUID | None
+
+
 class RequestEvaluation(Wire):
     """An evaluation of the version in the path."""
 

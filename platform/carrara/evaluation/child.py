@@ -4,20 +4,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from carrara.contracts.contract import ModelContract
-from carrara.contracts.datasets import SplitSpec
-from carrara.contracts.evaluation import Interval, Latency, SliceMetrics
-from carrara.contracts.training import Target, Task
-from carrara.contracts.wire import Wire
+from carrara.contracts.evaluation import Latency
 from carrara.datasets.labelled import LabelledRows, SnapshotFiles, to_pandas
 from carrara.datasets.shared_rows import shared_between
 from carrara.datasets.splits import read_part
+from carrara.evaluation.outcome import PREDICTIONS_FILE, BaselineOutcome, EvaluateOutcome, EvaluateTask, ModelToScore
 from carrara.evaluation.scores import Answers, Scores, positive_class, score
 from carrara.evaluation.slices import slice_metrics
 from carrara.inference.frames import conform
@@ -27,68 +25,10 @@ from carrara.inference.wire_values import wire_columns
 from carrara.kernel.errors import CarraraError, Invalid
 from carrara.sandbox.child import ChildChannel
 
-PREDICTIONS_FILE = "predictions.parquet"
 BATCH_ROWS = 2_000
 LATENCY_CALLS = 200
 LATENCY_SECONDS = 10.0
 WARM_UP_CALLS = 5
-
-
-class TrainedOn(Wire):
-    """The training rows of a version: those of `split` in these files."""
-
-    data_files: list[str]
-    split: SplitSpec
-
-
-class ModelToScore(Wire):
-    """A model folder. `trained_on` None: the rows are not known; `shared_rows`: what is known already."""
-
-    model_dir: str
-    contract: ModelContract
-    flavor: Literal["sklearn", "pyfunc"]
-    serialization: Literal["skops", "pickle", "other"]
-    trained_on: TrainedOn | None = None
-    shared_rows: int | None = None
-
-
-class EvaluateTask(Wire):
-    """Argument of the child."""
-
-    candidate: ModelToScore
-    baseline: ModelToScore | None
-    data_files: list[str]
-    split: SplitSpec
-    target: Target
-    task: Task
-    slices: list[str]
-    resamples: int
-    seed: int
-    outputs: str
-
-
-class BaselineOutcome(Wire):
-    """What is said of the live release."""
-
-    metrics: dict[str, Interval]
-    differences: dict[str, Interval]
-    shared_rows: int | None
-    same_answers: int
-
-
-class EvaluateOutcome(Wire):
-    """What the child says of its result; the scored rows are in `outputs`."""
-
-    rows: int
-    dropped_null_targets: int
-    positive_class: str | int | float | bool | None
-    metrics: dict[str, Interval]
-    latency: Latency
-    rows_per_second: float
-    shared_rows: int | None
-    slices: list[SliceMetrics]
-    baseline: BaselineOutcome | None
-    notes: list[str]
 
 
 @dataclass(frozen=True)

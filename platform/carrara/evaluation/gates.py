@@ -36,12 +36,14 @@ class LiveRelease:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that gates may know. `report` is None before the first evaluation; `live` None where nothing is live."""
+    """All that gates may know. `report` is None before the first evaluation; `live` None where nothing is live;
+    `endpoint` None when nobody asked for one."""
 
     report: EvaluationReport | None
     evaluated_at: datetime | None
     artifact_bytes: int | None
     live: LiveRelease | None
+    own_release: str | None
     endpoint: str | None
     now: datetime
 
@@ -143,8 +145,12 @@ def _metric(rule: MetricRule, evidence: Evidence) -> Finding:
 
 def _no_worse(rule: NoWorseThanLive, evidence: Evidence) -> Finding:
     live = evidence.live
+    if evidence.endpoint is None:
+        return Finding(Outcome.COULD_NOT_TELL, "no endpoint was named, so nothing is live", {}, "name an endpoint")
     if live is None:
         return Finding(Outcome.PASSED, "nothing is live, so there is nothing to be worse than", {})
+    if live.digest == evidence.own_release:
+        return Finding(Outcome.PASSED, "this version is what is live", {"live": live.digest})
     if evidence.report is None:
         return _not_evaluated(evidence)
     again = f"evaluate it against what is live now: `carrara evaluate MODEL VERSION --endpoint {evidence.endpoint}`"

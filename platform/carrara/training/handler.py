@@ -4,14 +4,13 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
 from sqlalchemy.orm import Session
 
 from carrara.access import store as access
 from carrara.access.tables import ProjectRow
-from carrara.contracts.documents import parse_document
+from carrara.contracts.documents import parse_document, read_own
 from carrara.contracts.gates import GatePolicy
 from carrara.contracts.jobs import JobError, JobKind
 from carrara.contracts.release import ArtifactFile, digest_files
@@ -43,10 +42,9 @@ from carrara.training.spec import chosen_features, spec_issues
 
 MAX_MODEL_BYTES = 4 << 30
 _PINNED_KEYS = frozenset(PinnedTraining.model_fields) - frozenset(TrainingSpec.model_fields)
-M = TypeVar("M", bound=BaseModel)
 
 
-@dataclass(frozen=True)
+@dataclass
 class TrainHandler:
     """Implements `JobHandler` for `train`."""
 
@@ -87,7 +85,7 @@ class TrainHandler:
 
     def prepare(self, job: ClaimedJob, staging: Staging) -> ChildWork:
         """Writes the snapshot, and the user's code if there is any, below `staging.inputs`."""
-        spec = _read(PinnedTraining, job.spec)
+        spec = read_own(PinnedTraining, job.spec)
         with self.database.transaction(Scope(job.project_id, job.submitted_by)) as session:
             snapshot = datasets.snapshot_by_id(session, job.project_id, SnapshotId(spec.pinned.snapshot_id))
             bundle = None
@@ -114,8 +112,8 @@ class TrainHandler:
 
     def publish(self, job: ClaimedJob, staging: Staging, result: Mapping[str, Any]) -> Mapping[str, Any]:
         """Stores the model folder, the golden candidates and the metric history; gives the payload of `record`."""
-        spec = _read(PinnedTraining, job.spec)
-        outcome = _read(TrainOutcome, result)
+        spec = read_own(PinnedTraining, job.spec)
+        outcome = read_own(TrainOutcome, result)
         tree = self.blobs.put_tree(staging.outputs / MODEL_FOLDER, max_bytes=MAX_MODEL_BYTES)
         files = [ArtifactFile(path=file.path, digest=file.digest, size=file.size) for file in tree]
         crashpoint("train.after_model_stored")
@@ -214,11 +212,3 @@ def _lineage(spec: PinnedTraining, outcome: TrainOutcome) -> TrainingLineage:
         packages=outcome.packages,
         notes=outcome.notes,
     )
-
-
-def _read(kind: type[M], document: Mapping[str, Any]) -> M:
-    """A document of our own making; `Invalid` if it is not: another release wrote it, or a child forged it."""
-    try:
-        return kind.model_validate(dict(document))
-    except ValidationError as error:
-        raise Invalid(f"this is no {kind.__name__} of this release: {error}", code="unreadable_spec") from error
