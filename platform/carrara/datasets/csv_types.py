@@ -109,8 +109,9 @@ def _are_plain_numbers(values: pa.Array, numbers: pa.Array) -> bool:
     """No leading zeros or plus signs, which tell an identifier, and no integers too long for a binary64."""
     if pc.any(pc.match_substring_regex(values, r"^(\+|-?0[0-9])")).as_py():
         return False
-    large = pc.filter(values, pc.greater(pc.abs(numbers), _EXACT_INTEGER))
-    return not (len(large) and pc.any(pc.match_substring_regex(large, r"^-?[0-9]+$")).as_py())
+    large = pc.filter(values, pc.greater_equal(pc.abs(numbers), _EXACT_INTEGER))
+    whole = pc.filter(large, pc.match_substring_regex(large, r"^-?[0-9]+$"))
+    return all(abs(int(text)) <= _EXACT_INTEGER for text in whole.to_pylist())
 
 
 def _tried(values: pa.Array, kind: StoredType) -> pa.Array | None:
@@ -137,7 +138,7 @@ def _to_number(values: pa.Array) -> pa.Array:
 
 def _to_boolean(values: pa.Array) -> pa.Array:
     lowered = pc.utf8_lower(values)
-    if not pc.all(pc.is_in(lowered.drop_null(), value_set=_BOOLEANS)).as_py():
+    if not pc.all(pc.is_in(lowered.drop_null(), value_set=_BOOLEANS), min_count=0).as_py():
         raise pa.ArrowInvalid("neither true nor false")
     return pc.equal(lowered, "true")
 

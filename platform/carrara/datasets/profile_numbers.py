@@ -104,7 +104,7 @@ class _Moments:
         self.minimum = finite.min() if self.minimum is None else min(self.minimum, finite.min())
         self.maximum = finite.max() if self.maximum is None else max(self.maximum, finite.max())
         if self._distinct is not None:
-            self._distinct.see_bits(_without_negative_zero(finite))
+            self._distinct.see_bits(finite + 0.0 if finite.dtype.kind == "f" else finite)  # -0.0 equals 0.0
         return finite
 
     @property
@@ -114,8 +114,8 @@ class _Moments:
 
     def distinct_fields(self, sorted_values: np.ndarray) -> dict[str, Any]:
         if self._distinct is None:
-            steps = np.count_nonzero(np.diff(_without_negative_zero(sorted_values))) + 1 if sorted_values.size else 0
-            return {"distinct": int(steps), "distinct_is_exact": True, "distinct_error": None}
+            changes = np.count_nonzero(sorted_values[1:] != sorted_values[:-1])
+            return {"distinct": int(changes) + bool(self.count), "distinct_is_exact": True, "distinct_error": None}
         is_exact = self._distinct.is_exact
         error = None if is_exact else RELATIVE_ERROR
         return {"distinct": self._distinct.count, "distinct_is_exact": is_exact, "distinct_error": error}
@@ -131,10 +131,6 @@ def _finite(values: np.ndarray) -> np.ndarray:
         return values
     keep = np.isfinite(values)
     return values if keep.all() else values[keep]
-
-
-def _without_negative_zero(values: np.ndarray) -> np.ndarray:
-    return values + 0.0 if values.dtype.kind == "f" else values
 
 
 def _edges(minimum: float, maximum: float) -> np.ndarray:
