@@ -8,7 +8,19 @@ from fastapi import APIRouter, FastAPI
 
 from carrara.api.errors import install_error_handlers
 from carrara.api.middleware import RequestLog
-from carrara.api.routes import access, datasets, health, jobs
+from carrara.api.routes import (
+    access,
+    approvals,
+    audit,
+    datasets,
+    endpoints,
+    evaluations,
+    gates,
+    health,
+    internal_serving,
+    jobs,
+    models,
+)
 from carrara.bootstrap.platform import Services
 from carrara.contracts.problem import Problem
 
@@ -30,7 +42,17 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         503: "something that we depend on is away; `Retry-After` says when to try again",
     }.items()
 }
-FEATURE_ROUTERS: tuple[APIRouter, ...] = (access.router, datasets.router, jobs.router)
+FEATURE_ROUTERS: tuple[APIRouter, ...] = (
+    access.router,
+    datasets.router,
+    jobs.router,
+    models.router,
+    evaluations.router,
+    gates.router,
+    endpoints.router,
+    approvals.router,
+    audit.router,
+)
 
 
 def create_app(services: Services) -> FastAPI:
@@ -39,13 +61,14 @@ def create_app(services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        services.database.close()
+        services.close()
 
     app = FastAPI(title="Carrara", version="1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
     app.state.services = services
     install_error_handlers(app)
     for router in FEATURE_ROUTERS:
         app.include_router(router, prefix="/api/v1", responses=ERRORS)
+    app.include_router(internal_serving.router)
     app.include_router(health.router)
     app.add_middleware(RequestLog)
     return app
