@@ -21,7 +21,7 @@ from carrara.kernel.digests import Digest, canonical_json
 from carrara.kernel.errors import CarraraError, Conflict, Invalid, Issue
 from carrara.kernel.ids import JobId, ProjectId
 from carrara.persistence.database import Database, Scope, savepoint
-from carrara.registry import lifecycle, store
+from carrara.registry import service, store
 from carrara.registry.artifacts import ArtifactCopier
 from carrara.registry.child import GOLDEN_FILE, ValidateOutcome, ValidateTask
 from carrara.registry.domain import Checked, NewVersion, Rejection, Version, reason_of
@@ -35,7 +35,7 @@ TIMEOUT_SECONDS = 600
 NOT_COMPILED = "compiled plans are not part of this version of Carrara; it runs in the Python runtime"
 
 
-@dataclass(frozen=True)
+@dataclass
 class ValidateHandler:
     """Implements `JobHandler` for `validate`."""
 
@@ -126,7 +126,7 @@ class ValidateHandler:
             serialization=manifest.runtime.serialization,
             manifest=manifest,
         )
-        lifecycle.validate(session, version, checked)
+        service.validate(session, version, checked)
         notes = list(outcome.notes)
         evaluation = self._evaluate(session, job, version, spec, notes)
         crashpoint("validate.before_commit")
@@ -147,10 +147,10 @@ class ValidateHandler:
         if version.state is not VersionState.REGISTERED:
             return
         if error.error_class is ErrorClass.SYSTEM:
-            lifecycle.note_unfinished(session, version, error.reason)
+            service.note_unfinished(session, version, error.reason)
             return
         rejection = Rejection(reason_of(error.reason), error.message, dict(error.facts))
-        lifecycle.reject(session, version, rejection)
+        service.reject(session, version, rejection)
 
     def _version(self, job: ClaimedJob) -> tuple[Version, bool]:
         spec = ValidateSpec.model_validate(dict(job.spec))

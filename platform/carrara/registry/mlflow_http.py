@@ -19,12 +19,12 @@ _BLOCK_BYTES = 1 << 20
 
 
 class MlflowHttp:
-    """One pool of connections. Safe to share between threads."""
+    """One pool of connections. Safe to share between threads. Without a `url` every call is `Unavailable`."""
 
-    def __init__(self, url: str, secret: str | None, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, url: str | None, secret: str | None, *, transport: httpx.BaseTransport | None = None) -> None:
         headers = {SECRET_HEADER: secret} if secret else {}
         self._client = httpx.Client(
-            base_url=url, headers=headers, timeout=_TIMEOUT, transport=transport, trust_env=False
+            base_url=url or "", headers=headers, timeout=_TIMEOUT, transport=transport, trust_env=False
         )
 
     def get(self, workspace: str | None, path: str, /, **query: Any) -> dict[str, Any]:
@@ -92,6 +92,8 @@ def _of(workspace: str | None) -> dict[str, str]:
 def _as_ours(what: str) -> Iterator[None]:
     try:
         yield
+    except httpx.UnsupportedProtocol as error:
+        raise Unavailable("CARRARA_MLFLOW_URL is not set, or is no http:// or https:// address") from error
     except httpx.TransportError as error:
         raise Unavailable(f"MLflow did not answer ({what}): {type(error).__name__} {error}".rstrip()) from error
 

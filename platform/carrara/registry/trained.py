@@ -25,7 +25,7 @@ from carrara.kernel.errors import Conflict, Invalid
 from carrara.kernel.ids import JobId, ProjectId, UserId
 from carrara.persistence.database import Database, Scope
 from carrara.persistence.outbox import Message
-from carrara.registry import lifecycle, store
+from carrara.registry import service, store
 from carrara.registry.domain import AUTHOR_TAG, JOB_TAG, NewVersion, VersionSource
 from carrara.registry.ports import MetricPoint, ModelTracking, ProjectTracking, TrackedRun, TrackedVersion
 from carrara.storage.blobs import Blobs
@@ -107,7 +107,7 @@ class RegisterTrained:
         self, session: Session, project_id: ProjectId, tracked: TrackedVersion, trained: TrainedModel
     ) -> None:
         crashpoint("register_trained.after_version")
-        version_id = lifecycle.register(session, project_id, _new_version(tracked, trained))
+        version_id = service.register(session, project_id, _new_version(tracked, trained))
         if version_id is None:
             if store.version_of_job(session, project_id, JobId(trained.job_id)) is not None:
                 return

@@ -85,8 +85,17 @@ def mark_evaluated(
     _note(session, "version.evaluated", WORKER, version, evaluation=str(evaluation_id))
 
 
-def retire(session: Session, actor: Actor, version: Version, *, reason: str, is_release_in_use: ReleaseUse) -> None:
-    """Takes the version out of use. `Conflict(in_use)` names what still needs it. `version` is locked."""
+def retire(
+    session: Session,
+    project_id: ProjectId,
+    actor: Actor,
+    name: tuple[str, int],
+    *,
+    reason: str,
+    is_release_in_use: ReleaseUse,
+) -> None:
+    """Takes the version `name` (model, number) out of use. `Conflict(in_use)` names what still needs it."""
+    version = store.find_version(session, project_id, *name, lock=True)
     release = store.release_of(session, version)
     referrers = is_release_in_use(session, version.project_id, release[0]) if release else []
     if referrers:
