@@ -4,13 +4,12 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from carrara.contracts.contract import ModelContract
 from carrara.contracts.release import GoldenRows
-from carrara.contracts.wire import Wire
 from carrara.inference.python_model import PythonModel, load_model
 from carrara.kernel.errors import CarraraError, Invalid
 from carrara.registry.golden import (
@@ -24,33 +23,11 @@ from carrara.registry.golden import (
     take_rows,
     tolerance_for,
 )
+from carrara.registry.outcome import GOLDEN_FILE, ValidateOutcome, ValidateTask
 from carrara.sandbox.child import ChildChannel
 
-GOLDEN_FILE = "golden.json"
 MAX_EXAMPLE_BYTES = 64 << 20
 _SINGLE_ROWS = 20
-
-
-class ValidateTask(Wire):
-    """Argument of the child. `candidates` is a Parquet file of rows to ask; without it the folder's own example is."""
-
-    model_dir: str
-    contract: ModelContract
-    flavor: Literal["sklearn", "pyfunc"]
-    serialization: Literal["skops", "pickle", "other"]
-    outputs: str
-    candidates: str | None = None
-
-
-class ValidateOutcome(Wire):
-    """What the child found out; the golden rows themselves are in `outputs`. `classes` if the model is a classifier."""
-
-    task: Literal["classification", "regression", "generic"]
-    classes: list[str | int | float | bool] | None
-    rows: int
-    load_seconds: float
-    single_row_milliseconds: float
-    notes: list[str]
 
 
 class ModelFault(CarraraError):  # noqa: N818  # kinds read as sentences, as in kernel.errors

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from carrara.contracts.contract import ModelContract
+from carrara.contracts.documents import parse_document
 from carrara.contracts.evaluation import EvaluateSpec
 from carrara.contracts.jobs import ErrorClass, JobError, JobKind
 from carrara.contracts.registry import ValidateSpec, ValidationResult, VersionState
@@ -18,16 +19,16 @@ from carrara.inference.outputs import checked_outputs
 from carrara.jobs.ports import ChildWork, ClaimedJob, Staging, Submit
 from carrara.kernel.crashpoint import crashpoint
 from carrara.kernel.digests import Digest, canonical_json
-from carrara.kernel.errors import CarraraError, Conflict, Invalid, Issue
+from carrara.kernel.errors import CarraraError, Conflict, Invalid
 from carrara.kernel.ids import JobId, ProjectId
 from carrara.persistence.database import Database, Scope, savepoint
 from carrara.registry import service, store
 from carrara.registry.artifacts import ArtifactCopier
-from carrara.registry.child import GOLDEN_FILE, ValidateOutcome, ValidateTask
 from carrara.registry.domain import Checked, NewVersion, Rejection, Version, reason_of
 from carrara.registry.environment import environment_document, python_version
 from carrara.registry.golden import row_count, tolerance_for
 from carrara.registry.model_folder import ModelFolder, check_allowed, inspect_folder, signed_contract
+from carrara.registry.outcome import GOLDEN_FILE, ValidateOutcome, ValidateTask
 from carrara.storage.blobs import Blobs
 
 MAX_GOLDEN_BYTES = 64 << 20
@@ -46,11 +47,7 @@ class ValidateHandler:
     kind: JobKind = JobKind.VALIDATE
 
     def check(self, session: Session, project_id: ProjectId, spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        try:
-            wanted = ValidateSpec.model_validate(dict(spec))
-        except ValidationError as error:
-            issues = [Issue(".".join(map(str, fault["loc"])), fault["msg"], fault["type"]) for fault in error.errors()]
-            raise Invalid("spec of a validate job", issues=issues) from error
+        wanted = parse_document(ValidateSpec, spec, "spec")
         version = store.get_version(session, project_id, wanted.version_id)
         if version.state is not VersionState.REGISTERED:
             raise Conflict(f"{version.name} is {version.state}; only a registered version is validated")
