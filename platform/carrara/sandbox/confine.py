@@ -128,11 +128,10 @@ def _rules(plan: Confinement) -> list[tuple[Path, int]]:
     rules = [(path, landlock.READ) for path in {tree.real for tree in plan.exposure.reads}]
     rules += [(tree.real, landlock.WRITE) for tree in plan.exposure.writes]
     rules += [(path, landlock.DEVICE) for path in DEVICES]
+    rules += [(path, landlock.READ) for path in ((Path("/proc"),) if plan.private_proc else own_proc())]
     if Layer.MOUNT_VIEW in plan.layers:
         rules += [(Path("/etc/passwd"), landlock.READ), (Path("/etc/group"), landlock.READ)]
-    rules += [(path, landlock.READ) for path in ((Path("/proc"),) if plan.private_proc else own_proc())]
-    # Semaphores of multiprocessing are files there. A host's own folder holds those of the user's other processes.
-    if Layer.MOUNT_VIEW in plan.layers or plan.uid is not None:
+        # Semaphores of multiprocessing are files there. The machine's own folder is everybody's.
         rules.append((Path("/dev/shm"), landlock.WRITE))  # noqa: S108
     return rules
 

@@ -7,7 +7,7 @@ from pathlib import Path
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _PROC = Path("/proc")
 CLOSE_SECONDS = 0.02
-CALM_SECONDS = 0.2
+CALM_SECONDS = 0.1
 
 
 def descendants(pid: int) -> list[int]:

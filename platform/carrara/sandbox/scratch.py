@@ -19,7 +19,7 @@ def make_scratch(runtime_dir: Path) -> Path:
 def remove_tree(folder: Path) -> None:
     """Removes a folder that a child could do anything to; what cannot be removed now is left to `sweep_scratch`."""
     shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():  # folders without rights, which their owner can give back
+    if os.path.lexists(folder):  # folders without rights, which their owner can give back
         for path, _, _ in os.walk(folder):
             with contextlib.suppress(OSError):
                 Path(path).chmod(stat.S_IRWXU)

@@ -32,6 +32,11 @@ _FILE_MODES = (
     "futimesat", "utimensat",
 )  # fmt: skip
 
+# Calls with the place of the argument that names another process of the same user; only 0, oneself, passes.
+_NAMING_A_PROCESS = {
+    "prlimit64": 0, "setpriority": 1, "ioprio_set": 1, "sched_setscheduler": 0, "sched_setparam": 0, "sched_setattr": 0,
+}  # fmt: skip
+
 _NAMESPACE_FLAGS = 0x7E02_0000  # every CLONE_NEW* that clone() takes
 _CLONE_THREAD = 0x1_0000
 _AF_UNIX, _AF_INET = 1, 2
@@ -145,8 +150,14 @@ def assemble(profile: Profile, machine: str) -> tuple[Instruction, ...]:
         answer_all(["socket"], errno.EPERM)
     # A datagram pair could be connected anew, to any socket whose path is in sight.
     program += _allow_only(calls["socketpair"], _AF_UNIX, (_SOCK_STREAM, _SOCK_SEQPACKET))
-    itself = [_load_argument(0), Instruction(_EQUAL, 0, 1, 0), _answer(errno.EPERM), Instruction(_RETURN, ALLOW)]
-    program += _block(calls["prlimit64"], itself)
+    for name, place in _NAMING_A_PROCESS.items():
+        itself = [
+            _load_argument(place),
+            Instruction(_EQUAL, 0, 1, 0),
+            _answer(errno.EPERM),
+            Instruction(_RETURN, ALLOW),
+        ]
+        program += _block(calls[name], itself)
     outlive = [
         _load_argument(0),
         Instruction(_EQUAL, syscalls.PR_SET_PDEATHSIG, 0, 1),

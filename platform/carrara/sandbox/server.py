@@ -43,6 +43,10 @@ def main(descriptor: int, client_pid: int, runtime_dir: str, preload: Sequence[s
         mount_point.mkdir(exist_ok=True)
         capabilities, groups = probe(mount_point)  # before anything is imported that starts threads
         groups.sweep()
+        if sys.platform == "linux" and not capabilities.has(Layer.MOUNT_VIEW):
+            os.environ["JOBLIB_MULTIPROCESSING"] = (
+                "0"  # its thread pools want semaphores in /dev/shm, which is not ours
+            )
         for name in preload:
             importlib.import_module(name)
     except BaseException as error:  # noqa: BLE001  # whatever it is, the client must hear of it

@@ -114,6 +114,11 @@ _TABLE: Mapping[str, tuple[int | None, int | None]] = {
     "socketpair": (53, 199),
     "prlimit64": (302, 261),
     "prctl": (157, 167),
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+    "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
     # made by us
     "seccomp": (317, 277),
     "landlock_create_ruleset": (444, 444),
