@@ -1,5 +1,6 @@
 """A model that does what its row says: answers, is slow, raises, dies, lies. Pickled by value into model folders."""
 
+import contextlib
 import ctypes
 import os
 import time
@@ -7,7 +8,10 @@ from typing import Any
 
 
 class OddModel:
-    """`act` by row: ok, nan, object, short, raise, exit, segv; then after `seconds` of sleep the answer `value`."""
+    """`act` by row: ok, nan, inf, object, huge, short, raise, exit, segv, garbage.
+
+    First it sleeps for the largest of `seconds`; the answer is `value` plus the offset.
+    """
 
     def __init__(self, offset: float = 0.0) -> None:
         self.offset = offset
@@ -21,6 +25,10 @@ class OddModel:
             os._exit(3)
         if "segv" in acts:
             ctypes.string_at(0)
+        if "garbage" in acts:
+            for descriptor in range(3, 64):
+                with contextlib.suppress(OSError):
+                    os.write(descriptor, b"\\xff" * 64)
         values: list[Any] = [float(value) + self.offset for value in frame["value"]]
         if "nan" in acts:
             values[0] = float("nan")

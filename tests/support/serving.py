@@ -56,6 +56,7 @@ class FakePlatform:
         self.changed = threading.Condition()
         self.body: dict[str, Any] | None = None
         self.reports: dict[tuple[int, str], InstanceReport] = {}
+        self.left: set[str] = set()
         self.port = free_port()
         self._server: ThreadingHTTPServer | None = None
         self.is_away = True
@@ -136,6 +137,12 @@ class _Handler(BaseHTTPRequestHandler):
         report = InstanceReport.model_validate_json(content)
         self.fake.reports[report.index, str(report.boot_id)] = report
         self._answer(204)
+
+    def do_DELETE(self) -> None:
+        boot_id = self.path.rpartition("/")[2]
+        if self._is_serving() and not self.fake.is_away:
+            self.fake.left.add(boot_id)
+            self._answer(204)
 
     def _is_serving(self) -> bool:
         if self.headers.get("authorization") == f"Bearer {SECRET}":

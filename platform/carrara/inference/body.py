@@ -7,7 +7,7 @@ and can say exactly what is wrong, or give NaN and Infinity to be named by row a
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,19 +65,38 @@ def parse(body: bytes) -> Parsed:
 
 
 def _may_have_twins(document: Any, body: bytes) -> bool:
-    """Each key was followed by a colon; more colons behind a quote than keys that survived: a key may be there twice.
+    """Whether a key may be there twice: then the body has more colons than the keys and texts that survived.
 
-    Looks two levels deep, where keys have a meaning to us: values are refused unless they are scalars.
+    Exact for what a request may hold: two levels of keys, scalars below. Anything deeper only counts as "may".
     """
-    if not isinstance(document, dict):
+    objects = _objects(document)
+    colons = body.count(b":")
+    if colons == sum(map(len, objects)):
         return False
-    keys = len(document)
+    if b"\\u003" in body:  # an escaped colon is in the text and not in the body
+        return True
+    texts = [text for found in objects for text in (*found, *_scalars(found)) if isinstance(text, str)]
+    return colons != sum(map(len, objects)) + sum(text.count(":") for text in texts)
+
+
+def _objects(document: Any) -> list[dict[str, Any]]:
+    if not isinstance(document, dict):
+        return []
+    found = [document]
     for value in document.values():
         if isinstance(value, dict):
-            keys += len(value)
+            found.append(value)
         elif isinstance(value, list):
-            keys += sum([len(row) for row in value if isinstance(row, dict)])
-    return body.count(b'":') != keys
+            found += [row for row in value if isinstance(row, dict)]
+    return found
+
+
+def _scalars(found: dict[str, Any]) -> Iterator[Any]:
+    for value in found.values():
+        if isinstance(value, list):
+            yield from value
+        else:
+            yield value
 
 
 def _parse_slowly(body: bytes) -> Parsed:

@@ -1,6 +1,8 @@
-"""What serving says to the platform: two internal routes, both allowed to fail at any time."""
+"""What serving says to the platform: its internal routes, all allowed to fail at any time."""
 
+import contextlib
 from dataclasses import dataclass
+from uuid import UUID
 
 import httpx
 from pydantic import ValidationError
@@ -66,6 +68,11 @@ class PlatformClient:
             raise PlatformAway(f"the platform cannot be reached: {_said(error)}", code="unreachable") from error
         if answer.status_code >= 300:
             raise _refused(answer)
+
+    async def leave(self, boot_id: UUID) -> None:
+        """Gives the lease back: this process is gone, not missing."""
+        with contextlib.suppress(httpx.HTTPError):
+            await self._client.delete(f"/internal/v1/instances/{boot_id}")
 
     async def close(self) -> None:
         await self._client.aclose()

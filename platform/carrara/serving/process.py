@@ -91,6 +91,7 @@ async def _serve(settings: Settings, identity: Identity, listening: socket.socke
     for task in work:
         task.cancel()
     await asyncio.gather(*work, return_exceptions=True)
+    await follower.client.leave(identity.boot_id)
     await follower.slots.close()
     await asyncio.to_thread(parts.close)
     await follower.client.close()

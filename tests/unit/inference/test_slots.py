@@ -1,0 +1,286 @@
+"""Loading, swapping and draining, with a fake loader of fake runtimes."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from tests.fakes.runtime import FakeRuntime
+from tests.support.releases import ODD_CONTRACT, TestRelease
+from tests.support.serving import route
+
+from carrara.contracts.release import GoldenRows, GoldenSet, ReleaseManifest, Runtime
+from carrara.contracts.routes import EndpointRoute, Fallback, RouteTable, SlotState
+from carrara.inference.artifacts import VerifiedArtifact
+from carrara.inference.data_plane import DataPlane, JsonRequest, Prediction
+from carrara.inference.failures import BadModelOutput, ModelUnavailable
+from carrara.inference.prediction_ids import PredictionIds
+from carrara.inference.slot import LoadedRelease, Rehearsal, SlotFailed
+from carrara.inference.slots import Slots
+from carrara.kernel.clock import SystemClock
+from carrara.kernel.digests import Digest, digest_json
+from carrara.kernel.errors import NotFound
+
+pytestmark = pytest.mark.anyio
+ADDRESS = ("flights", "late")
+CONSTANT = Fallback(kind="constant", prediction=-1)
+
+
+@dataclass
+class FakeLoader:
+    """Loads at once, or when `gate` opens; fails for the digests in `failing`."""
+
+    clock: SystemClock = field(default_factory=SystemClock)
+    failing: set[str] = field(default_factory=set)
+    gate: asyncio.Event | None = None
+    runtimes: dict[str, FakeRuntime] = field(default_factory=dict)
+
+    async def load(self, digest: str, manifest: ReleaseManifest) -> LoadedRelease:
+        if self.gate is not None:
+            await self.gate.wait()
+        if digest in self.failing:
+            raise SlotFailed("no such luck", code="load_failed")
+        runtime = self.runtimes[digest] = FakeRuntime(offset=manifest.version * 100.0)
+        artifact = VerifiedArtifact(Path("nowhere"), Digest(digest), GoldenRows(columns={}, outputs={}))
+        release = LoadedRelease(digest, manifest, artifact, runtime=runtime, max_rows=100)
+        release.rehearsal = Rehearsal(1, 0.1, datetime.now(UTC))
+        return release
+
+
+def release(version: int) -> TestRelease:
+    manifest = ReleaseManifest(
+        project="flights",
+        model="late",
+        version=version,
+        artifact_digest=digest_json(version),
+        files=[],
+        contract=ODD_CONTRACT,
+        golden=GoldenSet(digest=digest_json("golden"), rows=1, absolute_tolerance=0.0),
+        runtime=Runtime(
+            kind="python",
+            flavor="sklearn",
+            serialization="skops",
+            python_version="3.11",
+            environment_digest=digest_json("environment"),
+        ),
+    )
+    return TestRelease(manifest.digest(), manifest)
+
+
+ONE, TWO, THREE = release(1), release(2), release(3)
+
+
+@dataclass
+class House:
+    loader: FakeLoader
+    plane: DataPlane
+    slots: Slots
+    generation: int = 0
+
+    def apply(self, endpoint: EndpointRoute) -> None:
+        self.generation += 1
+        described = {found.digest: found.manifest for found in (ONE, TWO, THREE)}
+        self.slots.apply(RouteTable(generation=self.generation, endpoints=[endpoint], releases=described))
+
+    async def ask(self, value: float = 1.0, **more: Any) -> Prediction:
+        body = json.dumps({"instances": [{"value": value, **more}]}).encode()
+        return await self.plane.predict(ADDRESS, JsonRequest(body))
+
+    def state_of(self, wanted: TestRelease) -> SlotState | None:
+        states = {report.digest: report.state for report in self.slots.release_reports()}
+        return states.get(wanted.digest)
+
+
+@pytest.fixture
+def house() -> House:
+    plane = DataPlane(PredictionIds(UUID(int=1)), max_in_flight=4, max_rows=100)
+    loader = FakeLoader()
+    return House(loader, plane, Slots(loader, plane))  # type: ignore[arg-type]  # the same two methods
+
+
+async def until(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not check():
+            await asyncio.sleep(0)
+
+
+async def serving(house: House, *releases: TestRelease) -> None:
+    await until(lambda: all(house.state_of(found) is SlotState.READY for found in releases))
+
+
+async def test_an_answer_names_its_release_and_itself(house: House) -> None:
+    house.apply(route(ONE))
+    await serving(house, ONE)
+
+    answers = [(await house.ask()).to_json() for _ in range(2)]
+
+    assert answers[0]["predictions"] == [{"prediction": 101.0}]
+    assert (answers[0]["release"], answers[0]["model"], answers[0]["version"]) == (ONE.digest, "late", 1)
+    assert answers[0]["fallback"] is False
+    assert answers[0]["prediction_id"] < answers[1]["prediction_id"]
+
+
+async def test_until_the_first_release_is_ready_there_is_no_answer(house: House) -> None:
+    house.loader.gate = asyncio.Event()
+    house.apply(route(ONE))
+
+    with pytest.raises(ModelUnavailable) as caught:
+        await house.ask()
+
+    assert caught.value.code == "not_ready"
+
+
+async def test_an_unknown_endpoint_is_not_found(house: House) -> None:
+    with pytest.raises(NotFound):
+        await house.ask()
+
+
+async def test_the_declared_constant_answers_and_is_marked(house: House) -> None:
+    house.apply(route(None, fallback=CONSTANT))
+
+    answer = (await house.ask()).to_json()
+
+    assert answer["fallback"] is True
+    assert answer["release"] is None
+    assert answer["predictions"] == [{"prediction": -1}]
+
+
+async def test_a_declared_503_is_one(house: House) -> None:
+    house.apply(route(None, fallback=Fallback(kind="unavailable")))
+
+    with pytest.raises(ModelUnavailable) as caught:
+        await house.ask()
+
+    assert caught.value.code == "no_live_release"
+
+
+async def test_the_old_release_answers_until_the_new_one_is_ready(house: House) -> None:
+    house.apply(route(ONE))
+    await serving(house, ONE)
+    house.loader.gate = asyncio.Event()
+
+    house.apply(route(TWO, warm=[ONE], target=ONE))
+
+    assert (await house.ask()).to_json()["version"] == 1
+    house.loader.gate.set()
+    await serving(house, TWO)
+    assert (await house.ask()).to_json()["version"] == 2
+
+
+async def test_a_release_that_does_not_load_leaves_the_old_one_in_place(house: House) -> None:
+    house.apply(route(ONE))
+    await serving(house, ONE)
+    house.loader.failing.add(TWO.digest)
+
+    house.apply(route(TWO, warm=[ONE], target=ONE))
+    await until(lambda: house.state_of(TWO) is SlotState.FAILED)
+
+    assert (await house.ask()).to_json()["version"] == 1
+    (failed,) = [report for report in house.slots.release_reports() if report.digest == TWO.digest]
+    assert (failed.error_code, failed.error) == ("load_failed", "no such luck")
+
+
+async def test_a_request_keeps_the_release_it_started_with(house: House) -> None:
+    house.apply(route(ONE))
+    await serving(house, ONE)
+    old = house.loader.runtimes[ONE.digest]
+    old.held = asyncio.Event()
+    slow = asyncio.ensure_future(house.ask())
+    await until(lambda: bool(house.plane.stats[ADDRESS].in_flight))
+
+    house.apply(route(TWO))
+    await serving(house, TWO)
+
+    assert (await house.ask()).to_json()["version"] == 2
+    assert house.state_of(ONE) is SlotState.DRAINING
+    assert not old.is_closed
+    old.held.set()
+    assert (await slow).to_json()["version"] == 1
+    await until(lambda: old.is_closed)
+    assert house.state_of(ONE) is None
+
+
+async def test_going_back_takes_the_warm_release_without_loading_it_again(house: House) -> None:
+    house.apply(route(ONE))
+    await serving(house, ONE)
+    house.apply(route(TWO, warm=[ONE], target=ONE))
+    await serving(house, ONE, TWO)
+    loaded = house.loader.runtimes[ONE.digest]
+
+    house.apply(route(ONE, warm=[TWO]))
+
+    assert (await house.ask()).to_json()["version"] == 1
+    assert house.loader.runtimes[ONE.digest] is loaded
+
+
+async def test_too_many_requests_at_once_are_sent_away(house: House) -> None:
+    house.apply(route(ONE))
+    await serving(house, ONE)
+    house.loader.runtimes[ONE.digest].held = held = asyncio.Event()
+    waiting = [asyncio.ensure_future(house.ask()) for _ in range(4)]
+    await until(lambda: house.plane.stats[ADDRESS].in_flight == 4)
+
+    with pytest.raises(ModelUnavailable) as caught:
+        await house.ask()
+
+    assert caught.value.code == "overloaded"
+    held.set()
+    assert len(await asyncio.gather(*waiting)) == 4
+    assert (await house.ask()).rows == 1
+
+
+async def test_faults_are_counted_as_the_models(house: House) -> None:
+    house.apply(route(ONE))
+    await serving(house, ONE)
+
+    with pytest.raises(BadModelOutput):
+        await house.ask(act="nan")
+    await house.ask()
+
+    (report,) = house.slots.endpoint_reports()
+    assert (report.requests, report.errors, report.model_faults) == (2, 1, 1)
+
+
+async def test_a_release_that_breaks_gives_way_to_the_rollback_target(house: House) -> None:
+    house.apply(route(TWO, warm=[ONE], target=ONE))
+    await serving(house, ONE, TWO)
+    house.loader.runtimes[TWO.digest].trouble = "it died 3 times"
+
+    with pytest.raises(BadModelOutput):
+        await house.ask(act="nan")
+
+    assert (await house.ask()).to_json()["version"] == 1
+    (report,) = house.slots.endpoint_reports()
+    assert (report.live, report.on_fallback) == ([ONE.digest], True)
+    assert house.slots.notes() == {"gave_up": {TWO.digest: "it died 3 times"}}
+
+
+async def test_a_broken_release_is_tried_again_only_when_the_table_changes_for_it(house: House) -> None:
+    house.apply(route(TWO, warm=[ONE], target=ONE))
+    await serving(house, ONE, TWO)
+    house.loader.runtimes[TWO.digest].trouble = "it died 3 times"
+    with pytest.raises(BadModelOutput):
+        await house.ask(act="nan")
+    house.loader.runtimes[TWO.digest].trouble = None
+
+    house.apply(route(TWO, warm=[ONE, THREE], target=ONE))
+    assert (await house.ask()).to_json()["version"] == 1
+
+    house.apply(route(ONE))
+    house.apply(route(TWO, warm=[ONE], target=ONE))
+    await serving(house, TWO)
+    assert (await house.ask()).to_json()["version"] == 2
+
+
+async def test_no_rows_need_no_model(house: House) -> None:
+    house.apply(route(ONE))
+    await serving(house, ONE)
+
+    answer = await house.plane.predict(ADDRESS, JsonRequest(b'{"instances": []}'))
+
+    assert answer.to_json()["predictions"] == []
