@@ -10,7 +10,7 @@ from carrara.deployments.domain import By, Check, Endpoint, LedgerEntry, Rollout
 from carrara.deployments.ledger import newest_decisions
 from carrara.deployments.ports import Neighbours
 from carrara.deployments.promotion import Change, Facts, check_strategy, conditions, met, refuse_unmet
-from carrara.deployments.service import declare_fallback, get_rollout
+from carrara.deployments.service import declare_fallback, get_rollout, show_rollout
 from carrara.kernel.errors import Conflict
 from carrara.kernel.ids import RolloutId
 
@@ -43,7 +43,7 @@ def promote(
         wait_seconds=neighbours.rollout_deadline_seconds,
         why=body.reason,
     )
-    return _view(facts, checks, get_rollout(session, project, endpoint_name, rollout.id))
+    return _view(facts, checks, show_rollout(session, project, endpoint, rollout))
 
 
 def abort_rollout(
@@ -64,6 +64,7 @@ def abort_rollout(
 
 def _facts(session: Session, project: Project, endpoint_name: str, body: wire.Promote, neighbours: Neighbours) -> Facts:
     endpoint = store.find_endpoint(session, project.id, endpoint_name, lock=not body.dry_run)
+    stale = body.expected_revision not in (None, endpoint.revision)
     version = releases.version_facts(session, project.id, body)
     entries = history_store.ledger_of(session, endpoint)
     return Facts(
@@ -73,7 +74,7 @@ def _facts(session: Session, project: Project, endpoint_name: str, body: wire.Pr
         entries=entries,
         approvals=history_store.approvals_of(session, endpoint),
         under_way=_under_way(session, project, endpoint),
-        last_change=_last_change(session, project, endpoint, entries),
+        last_change=_last_change(session, project, endpoint, entries) if stale else None,
         expected_revision=body.expected_revision,
         fallback=body.fallback,
     )
@@ -83,7 +84,7 @@ def _under_way(session: Session, project: Project, endpoint: Endpoint) -> Change
     rollout = store.open_rollout(session, endpoint)
     if rollout is None:
         return None
-    view = get_rollout(session, project, endpoint.name, rollout.id)
+    view = show_rollout(session, project, endpoint, rollout)
     return Change(view.started_by, f"promoting {view.release.model} v{view.release.version}")
 
 
@@ -96,7 +97,7 @@ def _last_change(session: Session, project: Project, endpoint: Endpoint, entries
         return Change(by, f"rolling {endpoint.name} back")
     if newest is None:
         return None
-    view = get_rollout(session, project, endpoint.name, newest.id)
+    view = show_rollout(session, project, endpoint, newest)
     return Change(view.started_by, f"promoting {view.release.model} v{view.release.version} ({view.state})")
 
 

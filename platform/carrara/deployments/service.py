@@ -11,7 +11,7 @@ from carrara.contracts import deployments as wire
 from carrara.contracts.routes import Fallback
 from carrara.contracts.wire import Page
 from carrara.deployments import history_store, instance_store, releases, store
-from carrara.deployments.domain import Endpoint
+from carrara.deployments.domain import Endpoint, Rollout
 from carrara.deployments.ledger import live_at
 from carrara.deployments.tables import EndpointRow
 from carrara.deployments.views import (
@@ -110,7 +110,11 @@ def history(session: Session, project: Project, name: str, at: datetime | None =
 
 def get_rollout(session: Session, project: Project, name: str, rollout_id: RolloutId) -> wire.RolloutView:
     endpoint = store.find_endpoint(session, project.id, name)
-    rollout = store.find_rollout(session, endpoint, rollout_id)
+    return show_rollout(session, project, endpoint, store.find_rollout(session, endpoint, rollout_id))
+
+
+def show_rollout(session: Session, project: Project, endpoint: Endpoint, rollout: Rollout) -> wire.RolloutView:
+    """A rollout that was read already, with its names."""
     names = names_of(session, project, [rollout.release_id, rollout.previous_release_id], [rollout.started_by])
     return rollout_view(endpoint, rollout, names)
 
