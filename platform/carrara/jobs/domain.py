@@ -62,4 +62,4 @@ def judge_ready(budget: Budget) -> Finding:
 
 def pause_seconds(attempt: int) -> float:
     """How long a job waits after a system error in its attempt number `attempt`: 1, 2, 4 ... 60 seconds."""
-    return min(2.0 ** max(attempt - 1, 0), _LONGEST_PAUSE_SECONDS)
+    return min(2.0 ** min(max(attempt - 1, 0), 16), _LONGEST_PAUSE_SECONDS)

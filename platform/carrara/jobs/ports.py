@@ -34,7 +34,8 @@ class ClaimedJob:
 class Staging:
     """The attempt's own folder. `inputs` is read-only to the child, `outputs` and `scratch` it may write.
 
-    `events` the child cannot reach: the runner writes every metric event there, one JSON object a line, in order.
+    `events` the child cannot reach: the runner writes every metric event there, one JSON object a line, in order:
+    `name`, `value` (NaN and Infinity as Python writes them), `step`, `at` (ISO 8601).
     """
 
     inputs: Path
