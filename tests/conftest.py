@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.postgres import PostgresServer, shared_server
+from tests.support.stack import Stack, shared_stack
 
 from carrara.persistence.database import Database
 
@@ -19,10 +20,21 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(shared_folder: Path) -> PostgresServer:
+def tests_pid() -> int:
+    """The process whose end is the end of this test run."""
+    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(shared_folder: Path, tests_pid: int) -> PostgresServer:
     """One real PostgreSQL for the whole run, with the roles of `carrara up`."""
-    tests_pid = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     return shared_server(shared_folder, tests_pid)
+
+
+@pytest.fixture(scope="session")
+def stack(shared_folder: Path, tests_pid: int) -> Stack:
+    """The whole platform, one for the whole run. Use it, do not break it: see `tests.support.stack.private_stack`."""
+    return shared_stack(shared_folder, tests_pid)
 
 
 @pytest.fixture
