@@ -180,7 +180,8 @@ def _await_start(
 
 
 def _request_file(request: SpawnRequest) -> BinaryIO:
+    data = encode_request(request)
     file = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
-    file.write(encode_request(request))
+    file.write(data)
     file.flush()
     return file

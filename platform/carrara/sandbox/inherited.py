@@ -5,6 +5,7 @@ import contextlib
 import gc
 import signal
 import sys
+from pathlib import Path
 
 
 def renew_signals() -> None:
@@ -25,6 +26,19 @@ def renew_libraries() -> None:
         # Its default workers are new programs, which a confined child may not start. Threads answer to the same name.
         with contextlib.suppress(AttributeError):
             joblib.register_parallel_backend("loky", joblib._parallel_backends.ThreadingBackend)
+
+
+def prepare_libraries() -> None:
+    """In the forkserver: what libraries would find out by running a program, which a confined child may not."""
+    if (loky := sys.modules.get("joblib.externals.loky.backend.context")) is not None and _physical_cores():
+        loky.physical_cores_cache = _physical_cores()  # type: ignore[attr-defined]  # else it runs lscpu, then warns
+
+
+def _physical_cores() -> int:
+    """Processor cores, each counted once however many threads it has; 0 if the kernel does not say."""
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    fields = [line.split(":")[-1].strip() for line in text.splitlines() if line.startswith(("physical id", "core id"))]
+    return len(set(zip(fields[::2], fields[1::2], strict=False)))
 
 
 def renew_streams() -> None:

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from carrara.sandbox import frames, memory_watch, seccomp, syscalls, warden
+from carrara.sandbox import frames, inherited, memory_watch, seccomp, syscalls, warden
 from carrara.sandbox.cgroups import Group
 from carrara.sandbox.children import Running
 from carrara.sandbox.domain import Layer, LayerState
@@ -59,6 +59,7 @@ def main(descriptor: int, client_pid: int, runtime_dir: str, preload: Sequence[s
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     if capabilities.has(Layer.SECCOMP):
         seccomp.prepare(platform.machine())
+    inherited.prepare_libraries()
     gc.collect()
     gc.disable()
     gc.freeze()

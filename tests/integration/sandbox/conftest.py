@@ -15,9 +15,14 @@ MIB = 1 << 20
 MakeTask = Callable[..., ChildTask]
 
 
-@pytest.fixture
-def forkserver(tmp_path: Path) -> Iterator[Forkserver]:
-    with Forkserver.start([], runtime_dir=tmp_path / "sandbox") as running:
+@pytest.fixture(scope="module")
+def runtime_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sandbox")
+
+
+@pytest.fixture(scope="module")
+def forkserver(runtime_dir: Path) -> Iterator[Forkserver]:
+    with Forkserver.start([], runtime_dir=runtime_dir) as running:
         yield running
 
 

@@ -279,8 +279,8 @@ def test_the_child_finds_what_it_was_given_and_nothing_else(
     assert "secret" not in str(seen["environment"])
 
 
-def test_the_private_folder_is_gone_afterwards(forkserver: Forkserver, make_task: MakeTask, tmp_path: Path) -> None:
+def test_the_private_folder_is_gone_afterwards(forkserver: Forkserver, make_task: MakeTask, runtime_dir: Path) -> None:
     end = end_of(forkserver, make_task("fill_scratch"))
 
     assert end.kind is ExitKind.FINISHED, end
-    assert list((tmp_path / "sandbox").glob("scratch-*")) == []
+    assert list(runtime_dir.glob("scratch-*")) == []

@@ -122,10 +122,9 @@ def leave_a_grandchild(channel: Any) -> None:
 
 
 def multiply(channel: Any) -> None:
-    """Eight descendants, half of them in other sessions; then sleeps."""
-    for number in range(3):
-        os.fork()
-        if number % 2:
+    """Eight processes, all but the first in sessions of their own; then sleeps."""
+    for _ in range(3):
+        if os.fork() == 0:
             os.setsid()
     channel.emit({"pid": os.getpid()})
     time.sleep(600)
