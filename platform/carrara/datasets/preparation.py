@@ -14,6 +14,7 @@ from carrara.datasets.ingest import IngestLimits, ingest
 from carrara.datasets.profile import profile_parquet
 from carrara.datasets.shared_rows import shared_in_files
 from carrara.datasets.splits import check_spec, part_masks, require_both_parts, split_digest
+from carrara.kernel.crashpoint import crashpoint
 from carrara.kernel.errors import Invalid, Issue
 from carrara.storage.blobs import Blobs, TreeFile
 from carrara.storage.disk import disk_error
@@ -40,6 +41,7 @@ def prepare_snapshot(
             found = profile_parquet(table.path, table.columns)
             time_column, time_from, time_until = _time_range(found.profile, options.time_column)
             blob = blobs.put_file(table.path)
+            crashpoint("push.after_blobs")
     except OSError as error:
         raise disk_error(error, "preparing the upload", needed_bytes=upload.stat().st_size) from error
     return PreparedSnapshot(

@@ -11,10 +11,12 @@ from carrara.datasets import store
 from carrara.datasets.domain import Dataset, PreparedSnapshot, PreparedSplit, Snapshot, Split
 from carrara.datasets.splits import check_spec, split_digest
 from carrara.datasets.tables import DatasetRow, SnapshotRow, SplitRow
+from carrara.kernel.crashpoint import crashpoint
 from carrara.kernel.digests import DIGEST_PATTERN
 from carrara.kernel.errors import Invalid, NotFound
 from carrara.kernel.ids import ProjectId, SnapshotId, SplitId, UserId
 from carrara.kernel.names import check_slug
+from carrara.persistence.database import after_commit
 
 By = tuple[UserId, str]
 """Who acts: id and name, as audit records want them."""
@@ -66,6 +68,7 @@ def push_snapshot(
         digest=made.digest,
         rows=made.row_count,
     )
+    after_commit(session, lambda: crashpoint("push.after_commit"))
     return made, True
 
 
@@ -77,7 +80,7 @@ def list_datasets(session: Session, project_id: ProjectId, *, after: UUID | None
 def get_dataset(session: Session, project_id: ProjectId, name: str) -> Dataset:
     found = store.dataset(session, project_id, name)
     if found is None:
-        raise NotFound("dataset", name=name, hint="`carrara dataset list` shows those of the project")
+        raise NotFound("dataset", name=name, hint="`carrara data list` shows those of the project")
     return found
 
 

@@ -116,13 +116,13 @@ def test_options_are_checked_and_obeyed(client: TestClient) -> None:
     assert semicolons["snapshot"]["row_count"] == 3
 
 
-@pytest.mark.parametrize("name", [name for name in HOSTILE_NAMES if name], ids=ascii)
-def test_hostile_dataset_names_never_reach_a_path(client: TestClient, services: Services, name: str) -> None:
-    quoted = "".join(f"%{byte:02X}" for byte in name.encode(errors="surrogatepass"))
+def test_fault_f48_hostile_dataset_names_never_reach_a_path(client: TestClient, services: Services) -> None:
+    for name in filter(None, HOSTILE_NAMES):
+        quoted = "".join(f"%{byte:02X}" for byte in name.encode(errors="surrogatepass"))
 
-    answer = client.post(f"{BASE}/{quoted}/snapshots", content=CSV)
+        answer = client.post(f"{BASE}/{quoted}/snapshots", content=CSV)
 
-    assert answer.status_code in (404, 405, 422), answer.text
+        assert answer.status_code in (404, 405, 422), (name, answer.text)
     assert client.get(BASE).json()["items"] == []
     assert _uploads(services) == []
 
