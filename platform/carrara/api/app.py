@@ -23,6 +23,7 @@ from carrara.api.routes import (
 )
 from carrara.bootstrap.platform import Services
 from carrara.contracts.problem import Problem
+from carrara.mlflow_proxy.router import make_proxy, make_router
 
 DESCRIPTION = """
 Train, evaluate, register, approve, promote, serve, watch and roll back models.
@@ -58,9 +59,12 @@ FEATURE_ROUTERS: tuple[APIRouter, ...] = (
 def create_app(services: Services) -> FastAPI:
     """The application over this composition."""
 
+    proxy = make_proxy(services)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await proxy.close()
         services.close()
 
     app = FastAPI(title="Carrara", version="1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
@@ -70,5 +74,6 @@ def create_app(services: Services) -> FastAPI:
         app.include_router(router, prefix="/api/v1", responses=ERRORS)
     app.include_router(internal_serving.router)
     app.include_router(health.router)
+    app.include_router(make_router(proxy))
     app.add_middleware(RequestLog)
     return app
