@@ -1,7 +1,8 @@
 """F15: two users promote two versions at once, a thousand times over."""
 
 import pytest
-from tests.support.deployments import make_town, race_promotions
+from tests.support.deployments import make_town
+from tests.support.rivals import race_promotions
 
 from carrara.persistence.database import Database
 

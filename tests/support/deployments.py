@@ -1,14 +1,13 @@
 """A project with evaluated versions, and serving processes that report through the real store."""
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
+from tests.support.fleet import Fleet, read_routes
 from tests.support.people import give_roles, make_actor, make_project
 
 import carrara.bootstrap.schema  # noqa: F401  # every table, so that foreign keys resolve
@@ -18,31 +17,22 @@ from carrara.contracts.contract import ModelContract
 from carrara.contracts.gates import GateReport, Outcome, Verdict
 from carrara.contracts.release import ArtifactFile, GoldenSet, ReleaseManifest, Runtime, digest_files
 from carrara.contracts.routes import (
-    EndpointReport,
     Fallback,
-    InstanceReport,
-    ReleaseReport,
     RouteTable,
-    SlotMode,
-    SlotState,
 )
 from carrara.deployments import (
-    acts,
     approving,
-    instance_store,
     promoting,
     reconciler,
     rolling_back,
-    route_store,
     service,
     store,
 )
-from carrara.deployments.domain import By, Endpoint, RolloutState, VersionFacts
+from carrara.deployments.domain import Endpoint, VersionFacts
 from carrara.deployments.ports import Neighbours
 from carrara.kernel.digests import digest_bytes
-from carrara.kernel.errors import Conflict
 from carrara.kernel.ids import ProjectId, ReleaseId, uuid7
-from carrara.persistence.database import EVERYTHING, Database, Scope
+from carrara.persistence.database import Database, Scope
 from carrara.registry.tables import ModelRow, ReleaseRow, VersionRow
 
 FALLBACK = Fallback(kind="constant", prediction=False)
@@ -203,13 +193,12 @@ class Town:
         return view
 
     def routes(self) -> RouteTable:
-        with self.database.transaction(EVERYTHING) as session:
-            return route_store.read_route_table(session)
+        return read_routes(self.database)
 
     def reconcile(self) -> int:
         return reconciler.reconcile(self.database)
 
-    def go_live(self, digest: str, fleet: "Fleet", *, endpoint: str = "arrivals", **more: Any) -> wire.RolloutView:
+    def go_live(self, digest: str, fleet: Fleet, *, endpoint: str = "arrivals", **more: Any) -> wire.RolloutView:
         """Approves, promotes and waits for nothing: the fleet reports whenever the controller needs it."""
         self.decide(digest, endpoint=endpoint)
         rollout = self.promote(digest, endpoint=endpoint, **more).rollout
@@ -223,123 +212,12 @@ class Town:
         return found
 
 
-@dataclass
-class Process:
-    """A serving process that does at once what the route table says, unless it is told to misbehave."""
-
-    town: Town
-    instance: str
-    index: int
-    boot_id: UUID = field(default_factory=uuid7)
-    broken: dict[str, str] = field(default_factory=dict)
-    loading: set[str] = field(default_factory=set)
-    wrong_hash: set[str] = field(default_factory=set)
-    frozen_table: RouteTable | None = None
-    golden_at: datetime | None = None
-
-    def report(self, *, lease_seconds: float = 30.0) -> int:
-        table = self.frozen_table or self.town.routes()
-        releases = [self._release(digest, manifest) for digest, manifest in table.releases.items()]
-        ready = {release.digest for release in releases if release.state is SlotState.READY}
-        endpoints = []
-        for route in table.endpoints:
-            live = [slot.release for slot in route.slots if slot.mode is SlotMode.LIVE and slot.release in ready]
-            report = EndpointReport(project=route.project, endpoint=route.endpoint, live=live, on_fallback=not live)
-            endpoints.append(report)
-        told = InstanceReport(
-            instance=self.instance,
-            index=self.index,
-            boot_id=self.boot_id,
-            generation=table.generation,
-            releases=releases,
-            endpoints=endpoints,
-        )
-        with self.town.database.transaction(EVERYTHING) as session:
-            return instance_store.renew_lease(session, told, lease_seconds=lease_seconds)
-
-    def _release(self, digest: str, manifest: ReleaseManifest) -> ReleaseReport:
-        if digest in self.broken:
-            return ReleaseReport(
-                digest=digest, state=SlotState.FAILED, error_code="load_failed", error=self.broken[digest]
-            )
-        if digest in self.loading:
-            return ReleaseReport(digest=digest, state=SlotState.LOADING)
-        hashed = digest_bytes(b"other bytes") if digest in self.wrong_hash else manifest.digest()
-        return ReleaseReport(
-            digest=digest,
-            state=SlotState.READY,
-            hashed_digest=hashed,
-            load_seconds=0.5,
-            golden_rows=manifest.golden.rows,
-            golden_seconds=0.01,
-            golden_at=self.golden_at or datetime.now(UTC),
-        )
-
-
-@dataclass
-class Fleet:
-    processes: list[Process]
-
-    def report(self) -> None:
-        for process in self.processes:
-            process.report()
-
-
 def make_town(database: Database, name: str = "flights", *, tier: int = 3) -> Town:
     ada, bob, cyd = (make_actor(database, f"{person}-{name}") for person in ("ada", "bob", "cyd"))
     project = make_project(database, ada, name, tier=tier)
     give_roles(database, ada, project, bob.name, MemberRole.APPROVER)
     give_roles(database, ada, project, cyd.name, MemberRole.DATA_SCIENTIST)
     return Town(database, project, ada, bob, cyd, GatesBySheet())
-
-
-def make_fleet(town: Town, size: int = 2) -> Fleet:
-    return Fleet([Process(town, "serving-1", index) for index in range(size)])
-
-
-def race_promotions(town: Town, *, rounds: int) -> dict[str, int]:
-    """Two people promote two versions at the same moment, again and again; gives how often each won.
-
-    Asserts that of every two exactly one wins and that the other is told the winner's name.
-    """
-    v7, v8 = town.version(7), town.version(8)
-    town.endpoint(fallback=FALLBACK)
-    town.decide(v7)
-    town.decide(v8)
-    rivals = ((town.ada, v7), (town.cyd, v8))
-    wins = {town.ada.name: 0, town.cyd.name: 0}
-    barrier = threading.Barrier(2)
-
-    def attempt(rival: tuple[Actor, str], revision: int) -> wire.RolloutView | Conflict:
-        actor, digest = rival
-        barrier.wait()
-        try:
-            started: wire.RolloutView = town.promote(digest, by=actor, expected_revision=revision).rollout
-        except Conflict as conflict:
-            return conflict
-        return started
-
-    def abort(session: Session) -> int:
-        endpoint = store.find_endpoint(session, town.project.id, "arrivals", lock=True)
-        rollout = store.open_rollout(session, endpoint)
-        assert rollout is not None
-        by = By(town.ada.id, town.ada.name)
-        return acts.end_rollout(session, endpoint, rollout, state=RolloutState.ABORTED, by=by, reason="again").revision
-
-    revision = town.look().revision
-    with ThreadPoolExecutor(2) as pool:
-        for _ in range(rounds):
-            attempts = [pool.submit(attempt, rival, revision) for rival in rivals]
-            answers = [attempt.result() for attempt in attempts]
-            (won,) = [answer for answer in answers if isinstance(answer, wire.RolloutView)]
-            (lost,) = [answer for answer in answers if isinstance(answer, Conflict)]
-            assert lost.code in ("rollout_open", "revision_changed")
-            assert lost.facts["winner"] == won.started_by
-            assert won.started_by in lost.message
-            wins[won.started_by] += 1
-            before, revision = revision, town.do(town.ada, abort)
-            assert revision > before
-    return wins
 
 
 def _manifest(project: str, model: str, number: int) -> ReleaseManifest:

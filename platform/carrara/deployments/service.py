@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from carrara.access.domain import Actor, Project
@@ -13,7 +12,6 @@ from carrara.contracts.wire import Page
 from carrara.deployments import history_store, instance_store, releases, store
 from carrara.deployments.domain import Endpoint, Rollout
 from carrara.deployments.ledger import live_at
-from carrara.deployments.tables import EndpointRow
 from carrara.deployments.views import (
     endpoint_views,
     history_view,
@@ -23,7 +21,7 @@ from carrara.deployments.views import (
 )
 from carrara.deployments.way_back import find_way_back
 from carrara.kernel.errors import Refused
-from carrara.kernel.ids import EndpointId, ProjectId, ReleaseId, RolloutId, uuid7
+from carrara.kernel.ids import EndpointId, RolloutId, uuid7
 from carrara.kernel.names import check_slug
 
 
@@ -130,24 +128,6 @@ def list_rollouts(
     names = names_of(session, project, ids, {rollout.started_by for rollout in shown})
     items = [rollout_view(endpoint, rollout, names) for rollout in shown]
     return Page(items=items, next=str(shown[-1].id) if len(found) > limit else None)
-
-
-def in_use(session: Session, project_id: ProjectId, release_id: ReleaseId) -> list[str]:
-    """Who would miss this release: `live at endpoint 'x'`. Nothing may delete a release that somebody would miss."""
-    parts = {
-        "live": EndpointRow.desired_release_id,
-        "being promoted": EndpointRow.candidate_release_id,
-        "current": EndpointRow.current_release_id,
-        "rollback target": EndpointRow.rollback_target_id,
-    }
-    chosen = select(EndpointRow.name, *(func.coalesce(column == release_id, False) for column in parts.values()))
-    rows = session.execute(chosen.where(EndpointRow.project_id == project_id).order_by(EndpointRow.name))
-    found = []
-    for name, *flags in rows:
-        held = [part for part, is_held in zip(parts, flags, strict=True) if is_held]
-        if held:
-            found.append(f"{', '.join(held)} at endpoint {name!r}")
-    return found
 
 
 def _refuse_bare(session: Session, project: Project, endpoint: Endpoint) -> None:

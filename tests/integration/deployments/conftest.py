@@ -1,7 +1,8 @@
 """A project with a way to go live."""
 
 import pytest
-from tests.support.deployments import Fleet, Town, make_fleet, make_town
+from tests.support.deployments import Town, make_town
+from tests.support.fleet import Fleet, make_fleet
 
 from carrara.persistence.database import Database
 
@@ -13,4 +14,4 @@ def town(database: Database) -> Town:
 
 @pytest.fixture
 def fleet(town: Town) -> Fleet:
-    return make_fleet(town)
+    return make_fleet(town.database)

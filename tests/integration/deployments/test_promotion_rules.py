@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from tests.support.deployments import FALLBACK, Fleet, Town, make_town, race_promotions
+from tests.support.deployments import FALLBACK, Town, make_town
+from tests.support.fleet import Fleet
+from tests.support.rivals import race_promotions
 
 from carrara.contracts import deployments as wire
 from carrara.contracts.gates import Outcome

@@ -4,10 +4,12 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
-from tests.support.deployments import FALLBACK, Fleet, Process, Town
+from tests.support.deployments import FALLBACK, Town
+from tests.support.fleet import Fleet, Process
 
 from carrara.contracts.routes import SlotMode
 from carrara.deployments import history_store, ledger, store
+from carrara.deployments.release_use import release_use
 from carrara.kernel.errors import Refused
 from carrara.persistence.database import EVERYTHING
 
@@ -217,7 +219,7 @@ def test_status_is_stale_without_leases_and_unknown_without_reports(town: Town, 
     status = town.look().status
     assert (status.state, status.confirmed, status.known) == ("converging", 1, 2)
     assert "serving-1/1 has not reported" in status.message
-    Process(town, "serving-1", 1).report()
+    Process(town.database, "serving-1", 1).report()
     assert town.look().status.state == "serving", "a process under the same name took its place"
     with town.database.transaction(EVERYTHING) as session:
         session.execute(text("DELETE FROM serving_instances"))
@@ -238,8 +240,6 @@ def test_history_at_a_moment_names_what_was_live(town: Town, fleet: Fleet) -> No
 
 
 def test_fault_f24_delete_live_version_names_who_would_miss_it(town: Town, fleet: Fleet) -> None:
-    from carrara.deployments.service import in_use
-
     v1, v2, v3, v4 = (town.version(number) for number in (1, 2, 3, 4))
     town.endpoint(fallback=FALLBACK)
     town.go_live(v1, fleet)
@@ -248,11 +248,11 @@ def test_fault_f24_delete_live_version_names_who_would_miss_it(town: Town, fleet
     town.promote(v3)
 
     def missed(digest: str) -> list[str]:
-        found: list[str] = town.do(town.ada, lambda s: in_use(s, town.project.id, town.release_id(digest)))
+        found: list[str] = town.do(town.ada, lambda s: release_use(s, town.project.id, town.release_id(digest)))
         return found
 
-    assert missed(v1) == ["rollback target at endpoint 'arrivals'"]
-    assert missed(v2) == ["live, current at endpoint 'arrivals'"]
+    assert missed(v1) == ["the way back of endpoint 'arrivals'"]
+    assert missed(v2) == ["live at endpoint 'arrivals'"]
     assert missed(v3) == ["being promoted at endpoint 'arrivals'"]
     assert missed(v4) == []
 
@@ -260,6 +260,8 @@ def test_fault_f24_delete_live_version_names_who_would_miss_it(town: Town, fleet
 def test_report_of_an_unknown_newer_generation_makes_ours_outrun_it(town: Town, fleet: Fleet) -> None:
     town.endpoint()
     table = town.routes()
-    process = Process(town, "restored", 0, boot_id=uuid4(), frozen_table=table.model_copy(update={"generation": 900}))
+    process = Process(
+        town.database, "restored", 0, boot_id=uuid4(), frozen_table=table.model_copy(update={"generation": 900})
+    )
     assert process.report() == 901
     assert town.routes().generation == 901

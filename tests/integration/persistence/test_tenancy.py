@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
-from tests.support.deployments import FALLBACK, Town, make_fleet, make_town
+from tests.support.deployments import FALLBACK, Town, make_town
+from tests.support.fleet import make_fleet
 
 from carrara.persistence.database import EVERYTHING, Database, Scope
 
@@ -35,7 +36,7 @@ def test_every_table_with_a_project_is_closed_to_other_projects(database: Databa
 def two_towns(database: Database) -> tuple[Town, Town]:
     """Two projects with something in as many tables as one walk fills; the rest is filled by SQL."""
     towns = make_town(database, "mine"), make_town(database, "theirs")
-    fleet = make_fleet(towns[0])
+    fleet = make_fleet(database)
     for town in towns:
         town.endpoint(fallback=FALLBACK)
         town.go_live(town.version(1), fleet)
