@@ -5,19 +5,15 @@ import io
 import tarfile
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 from tests.support.jobs import PlayHandler
 from tests.support.people import make_actor, make_project, make_token
 
 from carrara.access.domain import Actor, Project
-from carrara.api.app import create_app
 from carrara.bootstrap.platform import Services
 from carrara.contracts.jobs import JobKind, JobView
 from carrara.jobs import attempts, bundles, leases
@@ -130,37 +126,6 @@ def test_a_log_is_followed_by_long_polls(client: TestClient, services: Services,
     empty = client.get(f"{JOBS}/{job_id}/logs", headers=as_ada, params={"after": "1.0"}).json()
     assert empty["items"] == []
     assert client.get(f"{JOBS}/{job_id}/logs", headers=as_ada, params={"after": "x"}).status_code == 422
-
-
-@pytest.mark.faults
-def test_fault_f14_job_submitted_twice(services: Services, as_ada: Headers) -> None:
-    with TestClient(create_app(services), raise_server_exceptions=False) as client:
-        keyed = {**as_ada, "Idempotency-Key": "one"}
-        first, second = (client.post(JOBS, headers=keyed, json=BODY) for _ in range(2))
-        assert first.status_code == second.status_code == 201
-        assert first.json() == second.json()
-        assert second.headers["Idempotency-Replayed"] == "true"
-        other = client.post(JOBS, headers=keyed, json={**BODY, "priority": 3})
-        assert (other.status_code, other.json()["code"]) == (422, "key_reused")
-        assert count_jobs(services) == 1
-
-        keyed = {**as_ada, "Idempotency-Key": "twenty"}
-        with ThreadPoolExecutor(20) as pool:
-            answers = list(
-                pool.map(lambda _: until_answered(lambda: client.post(JOBS, headers=keyed, json=BODY)), range(20))
-            )
-    assert {answer.status_code for answer in answers} == {201}
-    assert len({answer.text for answer in answers}) == 1
-    assert count_jobs(services) == 2
-
-
-def until_answered(post: Callable[[], httpx.Response]) -> httpx.Response:
-    """What a client does that is told 409 `in_flight`: ask again."""
-    while (answer := post()).status_code == 409:
-        assert answer.json()["code"] == "in_flight"
-        assert answer.headers["Retry-After"] == "1"
-        time.sleep(0.02)
-    return answer
 
 
 def archive(files: dict[str, bytes]) -> bytes:
