@@ -33,6 +33,7 @@ class DirectoryStore:
             self._parts.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error, f"making the object store at {root}") from error
+        self.sweep_parts()
 
     def put_file(self, key: str, path: Path) -> None:
         target = self._path(key)
@@ -106,10 +107,10 @@ class DirectoryStore:
         self.delete(key)
 
     def sweep_parts(self, older_than_seconds: float = STALE_PART_SECONDS) -> int:
-        """Removes the parts that crashed writers left; how many."""
+        """Removes the parts that crashed writers left, as opening the store does; how many."""
         swept = 0
         for part in self._parts.iterdir():
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # another process was first, or it is not ours
                 if time.time() - part.stat().st_mtime > older_than_seconds:
                     part.unlink()
                     swept += 1

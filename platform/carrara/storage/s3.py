@@ -1,7 +1,8 @@
 """An object store in an S3 bucket, Amazon's or another's. Credentials come from boto3's own chain (AWS_* variables).
 
 Relies only on what every S3 has: put, get, head, delete, list v2, multi-part upload. Never on versioning, tags,
-conditional writes or trailing checksums: the digests of `blobs.py` are checked instead.
+conditional writes or trailing checksums: the digests of `blobs.py` are checked instead. A client that is killed in the
+middle of a multi-part upload leaves parts that no listing shows: give the bucket a rule that aborts those after a day.
 """
 
 import contextlib
