@@ -62,6 +62,7 @@ def default_environment() -> dict[str, str]:
         "LANG": "C.UTF-8",
         "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads made four fits on two cores take 12 s instead of 0.1
         "LOKY_MAX_CPU_COUNT": str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1),
+        "GIT_PYTHON_REFRESH": "quiet",  # MLflow asks git for a commit; in a child there is no git to be run
         "DO_NOT_TRACK": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
