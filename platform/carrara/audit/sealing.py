@@ -16,6 +16,7 @@ from carrara.persistence.database import EVERYTHING, Database
 _BATCH = 1000
 _WINDOW = 10_000
 _FULL_LOOK_EVERY = 60
+_TAIL_BYTES = 4096
 HEADS_FILE = "audit-heads.jsonl"
 _log = logging.getLogger(__name__)
 
@@ -70,13 +71,12 @@ def publish_head(database: Database, path: Path) -> Head:
     with database.transaction(EVERYTHING) as session:
         seal = store.last_seal(session)
     head = Head(seal.position, seal.digest)
-    known = read_heads(path)
-    if not head.position or (known and known[-1] == head):
+    if not head.position or head == _newest_head(path):
         return head
     line = {"position": head.position, "digest": head.digest, "at": datetime.now(UTC).isoformat(timespec="seconds")}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+        file.write("\n" + json.dumps(line) + "\n")  # first a line's end: a crash may have cut the last one off
         file.flush()
         os.fsync(file.fileno())
     return head
@@ -86,11 +86,23 @@ def read_heads(path: Path) -> list[Head]:
     """The heads in such a file, oldest first. A line that was cut off by a crash is left out."""
     if not path.exists():
         return []
-    heads = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            found = json.loads(line)
-            heads.append(Head(int(found["position"]), Digest(found["digest"])))
-        except (ValueError, KeyError, TypeError):
-            _log.warning("%s has a line that is not a head: %.80r", path, line)
-    return heads
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return [head for line in file if line.strip() and (head := _head(line)) is not None]
+
+
+def _newest_head(path: Path) -> Head | None:
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _TAIL_BYTES, 0))
+        lines = file.read().decode(errors="replace").splitlines()
+    return next((head for line in reversed(lines) if (head := _head(line)) is not None), None)
+
+
+def _head(line: str) -> Head | None:
+    try:
+        found = json.loads(line)
+        return Head(int(found["position"]), Digest(found["digest"]))
+    except (ValueError, KeyError, TypeError):
+        _log.debug("a line that is not a head: %.80r", line)
+        return None

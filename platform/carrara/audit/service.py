@@ -17,7 +17,7 @@ def record(
     project_id: UUID | None,
     **details: Any,
 ) -> None:
-    """Tells that `actor` (id and name; id None for a process of ours) did `action` (`endpoint.rolled_back`) to `subject`.
+    """Tells that `actor` (id and name; id None: a process of ours) did `action` (`endpoint.rolled_back`) to `subject`.
 
     If the insert fails, so does the caller's transaction: an act that cannot be recorded does not happen (F43).
     """

@@ -25,9 +25,9 @@ def last_seal(session: Session) -> Seal:
     return _seal(row) if row else Seal(0, UUID(int=0), GENESIS)
 
 
-def seal_at(session: Session, position: int) -> Seal | None:
-    row = session.get(AuditSealRow, position)
-    return _seal(row) if row else None
+def seals_at(session: Session, positions: Sequence[int]) -> dict[int, Seal]:
+    rows = session.scalars(select(AuditSealRow).where(AuditSealRow.position.in_(positions)))
+    return {row.position: _seal(row) for row in rows}
 
 
 def unsealed(session: Session, *, after_sequence: int, limit: int) -> list[AuditRecord]:

@@ -46,12 +46,15 @@ def verify(session: Session, heads: Iterable[Head] = ()) -> VerifyReport:
 
 
 def _against(session: Session, heads: list[Head], end: int) -> Break | None:
-    for head in heads:
-        if head.position > end:
-            message = f"the chain once reached number {head.position} but ends at {end}: its end was cut off"
-            return Break(end + 1, Fault.TRUNCATED, None, message)
-        seal = store.seal_at(session, head.position)
-        if seal is None or seal.digest != head.digest:
-            message = f"the chain up to number {head.position} is not the one whose head was kept outside the database"
-            return Break(head.position, Fault.EDITED, seal.record_id if seal else None, message)
+    for first in range(0, len(heads), _BATCH):
+        batch = heads[first : first + _BATCH]
+        seals = store.seals_at(session, [head.position for head in batch])
+        for head in batch:
+            if head.position > end:
+                message = f"the chain once reached number {head.position} but ends at {end}: its end was cut off"
+                return Break(end + 1, Fault.TRUNCATED, None, message)
+            seal = seals.get(head.position)
+            if seal is None or seal.digest != head.digest:
+                message = f"up to number {head.position} this is not the chain whose head was kept outside the database"
+                return Break(head.position, Fault.EDITED, seal.record_id if seal else None, message)
     return None

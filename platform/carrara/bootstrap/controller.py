@@ -107,7 +107,7 @@ def _loops(settings: Settings, database: Database) -> list[Loop]:
         Loop("rollouts", lambda: reconcile(database), 0.5),
         Loop("outbox", lambda: deliver_next(database, registry.outbox), 1.0),
         Loop("seals", sealer.seal, 0.5),
-        Loop("audit head", lambda: publish_head(database, heads), 60.0),
+        Loop("audit head", lambda: publish_head(database, heads), 20.0),
         Loop("silent instances", forget, 10.0),
         Loop("expired tokens", expiry.look, 2.0),
         Loop("adoption", registry.sweep, _ADOPT_EVERY_SECONDS),

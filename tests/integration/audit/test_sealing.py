@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -15,6 +14,7 @@ from carrara.audit.chain import Fault
 from carrara.audit.sealing import Head, Sealer, publish_head, read_heads
 from carrara.audit.service import record
 from carrara.audit.verification import VerifyReport, verify
+from carrara.kernel.digests import Digest
 from carrara.persistence.database import EVERYTHING, Database, Scope
 
 Tamper = Callable[[str], None]
@@ -173,7 +173,12 @@ def test_chain_that_was_computed_anew_is_not_the_one_whose_head_was_kept(
     assert broken.fault is Fault.EDITED
 
 
-def test_head_file_with_a_line_cut_off_is_still_read(tmp_path: Path) -> None:
-    heads: Any = tmp_path / "heads.jsonl"
+def test_head_file_with_a_line_cut_off_is_still_read_and_written(database: Database, tmp_path: Path) -> None:
+    heads = tmp_path / "heads.jsonl"
     heads.write_text('{"position": 3, "digest": "sha256:aa"}\n{"positi')
-    assert read_heads(heads) == [Head(3, "sha256:aa")]
+    assert read_heads(heads) == [Head(3, Digest("sha256:aa"))]
+    _act(database, 1)
+    Sealer(database).seal()
+    head = publish_head(database, heads)
+    assert publish_head(database, heads) == head
+    assert read_heads(heads) == [Head(3, Digest("sha256:aa")), head]
