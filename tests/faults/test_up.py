@@ -39,7 +39,7 @@ def projects(stack: Stack) -> set[str]:
         f"{stack.url}/api/v1/projects", headers={"Authorization": f"Bearer {stack.admin_token}"}
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
-        return {row["name"] for row in json.loads(answer.read())["items"]}
+        return {row["name"] for row in json.loads(answer.read())}
 
 
 @pytest.mark.parametrize("name", PROCESSES)
