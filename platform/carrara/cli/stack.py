@@ -128,7 +128,7 @@ def doctor(*, data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> 
 
 def _view(*, as_json: bool, events_fd: int | None) -> View:
     if events_fd is not None:
-        return JsonLines(os.fdopen(events_fd, "w", encoding="utf-8"))
+        return JsonLines(os.fdopen(events_fd, "w", encoding="utf-8"), sys.stdout)
     if as_json:
         return JsonLines(sys.stdout)
     console = Console()

@@ -1,5 +1,6 @@
 """How the start and the stop of the platform look: a live line for each process, plain lines, or JSON lines."""
 
+import contextlib
 import json
 import time
 from typing import Any, TextIO
@@ -26,15 +27,15 @@ _LOOKS = {
 class JsonLines:
     """One JSON object for each event."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, *streams: TextIO) -> None:
+        self._streams = streams
 
     def show(self, event: Event) -> None:
-        try:
-            self._stream.write(json.dumps({"at": round(time.time(), 3), **event}) + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            return  # whoever read it has gone; the platform runs on
+        line = json.dumps({"at": round(time.time(), 3), **event}) + "\n"
+        for stream in self._streams:
+            with contextlib.suppress(OSError, ValueError):  # whoever read it has gone; the platform runs on
+                stream.write(line)
+                stream.flush()
 
     def say(self, text: str) -> None:
         """Nothing: it is all in the events."""

@@ -23,6 +23,8 @@ _ALWAYS = {
     "OMP_WAIT_POLICY": "PASSIVE",  # or four parallel fits on two cores take 12 s instead of 0.1
     "PYTHONUNBUFFERED": "1",
 }
+_LOOPBACK = "127.0.0.1"
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # what a user may have set
 _PROBE_SECRETS = {"valkey": "valkey", "mlflow": "mlflow"}
 
 
@@ -68,7 +70,7 @@ def plan_stack(
             argv=_argv(spec, place, ports, cluster, say),
             environment=_environment(spec, place, cluster, values),
             log_path=place.logs / f"{spec.name}.log",
-            probe=_probe(spec, place, ports),
+            probe=_probe(spec, place, ports, values),
             account=cluster.places.account if cluster and spec.name == "postgres" else None,
         )
         for spec in specs
@@ -105,7 +107,7 @@ def _values(
     for name in ("platform", "serving"):
         port = ports[name]
         values[f"CARRARA_{name.upper()}_PORT"] = str(port)
-        url = environ.get(f"CARRARA_{name.upper()}_URL") or f"http://127.0.0.1:{port}"
+        url = environ.get(f"CARRARA_{name.upper()}_URL") or f"http://{_LOOPBACK}:{port}"
         values[f"CARRARA_{name.upper()}_URL"] = url
     if cluster is not None:
         passwords = {login.name: login.password for login in cluster.logins}
@@ -134,8 +136,10 @@ def _environment(
     return environment_for(spec, values) | _ALWAYS | beats
 
 
-def _probe(spec: ProcessSpec, place: DataDirectory, ports: Mapping[str, int]) -> Probe:
+def _probe(spec: ProcessSpec, place: DataDirectory, ports: Mapping[str, int], values: Mapping[str, str]) -> Probe:
+    host = values.get(f"CARRARA_{spec.name.upper()}_HOST") or _LOOPBACK
     return Probe(
+        host=_LOOPBACK if host in _EVERYWHERE else host,
         kind=spec.probe,
         port=ports.get(spec.name, 0),
         path=spec.probe_path if spec.probe is ProbeKind.HTTP else "",

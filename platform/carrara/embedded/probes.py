@@ -27,13 +27,16 @@ class Probe:
     path: str = ""
     secret_name: str | None = None
     heartbeat: str | None = None
+    host: str = "127.0.0.1"
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def probe_from_json(data: Mapping[str, Any]) -> Probe:
-    return Probe(ProbeKind(data["kind"]), data["port"], data["path"], data["secret_name"], data["heartbeat"])
+    return Probe(
+        ProbeKind(data["kind"]), data["port"], data["path"], data["secret_name"], data["heartbeat"], data["host"]
+    )
 
 
 async def answers(probe: Probe, secrets_directory: Path, *, within_seconds: float = 2.0) -> bool:
@@ -43,7 +46,7 @@ async def answers(probe: Probe, secrets_directory: Path, *, within_seconds: floa
     try:
         secret = (secrets_directory / probe.secret_name).read_text().strip() if probe.secret_name else None
         async with asyncio.timeout(within_seconds):
-            reader, writer = await asyncio.open_connection("127.0.0.1", probe.port)
+            reader, writer = await asyncio.open_connection(probe.host, probe.port)
             try:
                 return await _ask(probe, secret, reader, writer)
             finally:
@@ -69,6 +72,6 @@ async def _ask(probe: Probe, secret: str | None, reader: asyncio.StreamReader, w
         writer.write(f"AUTH {secret}\r\nPING\r\n".encode())
         return await reader.readline() == b"+OK\r\n" and await reader.readline() == b"+PONG\r\n"
     header = f"{SECRET_HEADER}: {secret}\r\n" if secret else ""
-    writer.write(f"GET {probe.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}Connection: close\r\n\r\n".encode())
+    writer.write(f"GET {probe.path} HTTP/1.1\r\nHost: {probe.host}\r\n{header}Connection: close\r\n\r\n".encode())
     status = (await reader.readline()).split()
     return len(status) > 1 and int(status[1]) == _OK

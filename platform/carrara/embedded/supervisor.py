@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -41,6 +42,7 @@ class Supervisor:
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._files = RunFiles(data_dir)
+        self._logs = data_dir / "logs"
         self._report = report
         self._on_ready = on_ready
         self._children = {
@@ -98,8 +100,8 @@ class Supervisor:
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-            for child in self._children.values():
-                rotate(child.plan.log_path)
+            for path in self._logs.glob("*.log"):
+                rotate(path)
 
     async def _stop_all(self) -> None:
         """All at once, but each only after those that depend on it."""
@@ -127,7 +129,8 @@ class Supervisor:
     def _reap(self) -> None:
         for child in self._children.values():
             child.reap()
-        self._reap_adopted()
+        if sys.platform == "linux":
+            self._reap_adopted()
 
     def _reap_adopted(self) -> None:
         """Grandchildren whose parent died became ours; their zombies are ours to bury."""
