@@ -124,7 +124,7 @@ def _text_batches(
         try:
             reader = arrow_csv.open_csv(
                 stream,
-                read_options=arrow_csv.ReadOptions(block_size=2 * BLOCK_BYTES),
+                read_options=arrow_csv.ReadOptions(block_size=BLOCK_BYTES),
                 parse_options=arrow_csv.ParseOptions(
                     delimiter=options.delimiter, newlines_in_values=True, ignore_empty_lines=len(names) > 1
                 ),

@@ -16,7 +16,7 @@ from carrara.datasets.columns import Column, arrow_schema
 from carrara.datasets.csv_table import open_csv
 from carrara.datasets.digest import TableDigest
 from carrara.datasets.parquet_table import open_parquet
-from carrara.datasets.uploads import UploadKind, kind_of
+from carrara.datasets.uploads import BLOCK_BYTES, UploadKind, kind_of
 from carrara.kernel.digests import Digest
 
 _GROUP_ROWS = 65_536
@@ -28,7 +28,7 @@ class IngestLimits:
     """What one upload may unpack to, in bytes; a record is one line of CSV with its line breaks inside quotes."""
 
     max_table_bytes: int = 64 << 30
-    max_record_bytes: int = 4 << 20
+    max_record_bytes: int = BLOCK_BYTES // 2  # Arrow reads in blocks, and no record may lie in three
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,17 @@ def test_types_are_inferred_over_the_whole_file(tmp_path: Path) -> None:
     assert table.column("x").to_pylist() == values
 
 
+def test_records_just_below_the_limit_are_read_wherever_they_lie(tmp_path: Path) -> None:
+    long = IngestLimits().max_record_bytes - 20
+    values = [letter * long for letter in "abcdefg"]
+
+    table = _ingest(tmp_path, "x,y\n" + "".join(f'"{value}",\n' for value in values))
+
+    assert table.column("x").to_pylist() == values
+    with pytest.raises(Invalid, match="line 2, column 'x': the record has more than"):
+        _ingest(tmp_path, f"x,y\n{'a' * (long + 20)},\n")
+
+
 def test_the_nulls_can_be_chosen(tmp_path: Path) -> None:
     assert _column(tmp_path, ["NA", "DE"], IngestOptions(null_values=[""])) == ("string", ["NA", "DE"])
     assert _column(tmp_path, ["-99", "1"], IngestOptions(null_values=["-99"])) == ("int64", [None, 1])
