@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from carrara.bootstrap.platform import build
@@ -90,11 +91,12 @@ class Worker:
 
     def stop(self) -> None:
         """Running jobs get a moment to end, then go back to the queue without losing an attempt."""
-        self._dispatcher.stop(self._drain_seconds)
-        if self._celery is not None:
-            self._celery.stop(_CELERY_STOP_SECONDS)
-        self._listener.stop()
-        self._sweeper.stop()
+        with ThreadPoolExecutor() as pool:
+            pool.submit(self._listener.stop)
+            pool.submit(self._sweeper.stop)
+            if self._celery is not None:
+                pool.submit(self._celery.stop, _CELERY_STOP_SECONDS)
+            self._dispatcher.stop(self._drain_seconds)
         self._forkserver.close()
         self._database.close()
 
