@@ -49,3 +49,11 @@ def test_no_secret_is_on_a_command_line(stack: Stack) -> None:
     listed = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout
     for secret in (stack.data_dir / "secrets").iterdir():
         assert secret.read_text().strip() not in listed, secret.name
+
+
+@pytest.mark.parametrize("option", ["--detach", "--json"])
+def test_a_second_up_says_where_the_first_is(stack: Stack, option: str) -> None:
+    done = carrara(stack, "up", option)
+    assert done.returncode == 11, done.stdout + done.stderr
+    assert stack.url in done.stdout + done.stderr
+    assert stack.is_healthy()
