@@ -1,11 +1,15 @@
 """What every test may ask for. Servers start at the first test that needs them, so unit tests never pay."""
 
+import fcntl
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.mlflow_server import MlflowServer, shared_mlflow
 from tests.support.postgres import PostgresServer, shared_server
 from tests.support.stack import Stack, shared_stack
 
@@ -58,3 +62,34 @@ def reachable_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="carrara-test-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(shared_folder: Path, tests_pid: int, postgres_server: PostgresServer) -> MlflowServer:
+    """One real MLflow for the whole run; a test takes a project of its own in it."""
+    return shared_mlflow(shared_folder, tests_pid, postgres_server)
+
+
+@pytest.fixture(scope="session")
+def model_folders(shared_folder: Path) -> Path:
+    """Model folders by name, made once for the whole run."""
+    folder = shared_folder / "models"
+    with (shared_folder / "models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            draft = shared_folder / "models.draft"
+            draft.mkdir()
+            subprocess.run(
+                [sys.executable, "-m", "tests.support.make_models", draft],
+                cwd=Path(__file__).parents[1],
+                check=True,
+                capture_output=True,
+            )
+            draft.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_folder(model_folders: Path) -> Path:
+    """A model folder as a training job writes it."""
+    return model_folders / "trained"

@@ -82,7 +82,9 @@ def make_all(root: Path) -> None:
     mlflow.sklearn.save_model(
         classifier, root / "tensor", signature=infer_signature(np.zeros((2, 2)), np.zeros(2)), **skops
     )
-    strict = pipeline(LogisticRegression(), unknown="error").fit(frame, late)
+    strict = pipeline(LogisticRegression(), unknown="error").fit(
+        frame.assign(carrier=frame["carrier"].str.upper()), late
+    )
     mlflow.sklearn.save_model(strict, root / "no_example", **signed)
     mlflow.sklearn.save_model(
         classifier,

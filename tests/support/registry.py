@@ -37,6 +37,7 @@ from carrara.kernel.digests import digest_bytes
 from carrara.kernel.ids import JobId, uuid7
 from carrara.persistence.database import EVERYTHING, Database, Scope
 from carrara.persistence.outbox import Message
+from carrara.registry.adoption import adopt_version
 from carrara.registry.artifacts import ArtifactCopier
 from carrara.registry.handler import ValidateHandler
 from carrara.registry.ports import ModelTracking
@@ -85,7 +86,7 @@ class RegistryWorld:
     validate: ValidateHandler
     register: RegisterTrained
     evaluations: EvaluateRecorder
-    runner: Runner
+    runner: Runner | None
 
     @property
     def scope(self) -> Scope:
@@ -106,6 +107,7 @@ class RegistryWorld:
             job = claim(session, {JobKind.VALIDATE: self.validate}, worker="test", lease_seconds=60)
         assert job is not None, "no validate job waits"
         keeper = LeaseKeeper(self.database, job, SystemClock(), lease_seconds=60, heartbeat_seconds=20)
+        assert self.runner is not None, "this world has no forkserver"
         with keeper:
             self.runner.run(job, keeper)
         with self.database.transaction(self.scope) as session:
@@ -123,9 +125,14 @@ class RegistryWorld:
 
 @contextmanager
 def registry_world(
-    database: Database, folder: Path, tracking: ModelTracking, forkserver: Forkserver, *, allows_pickle: bool = False
+    database: Database,
+    folder: Path,
+    tracking: ModelTracking,
+    forkserver: Forkserver | None,
+    *,
+    allows_pickle: bool = False,
 ) -> Iterator[RegistryWorld]:
-    """The world, in folders below `folder`."""
+    """The world, in folders below `folder`. Without a forkserver no job can run in it."""
     blobs = Blobs(DirectoryStore(folder / "objects"))
     author = make_actor(database, "ada")
     project = make_project(database, author, "quarry", allows_pickle=allows_pickle)
@@ -203,3 +210,17 @@ def lineage() -> TrainingLineage:
         dropped_null_targets=0,
         packages={"scikit-learn": "1.9.1"},
     )
+
+
+def adopt_folder(world: RegistryWorld, folder: Path, model: str = "mine") -> int:
+    """Puts a model folder into MLflow as the stock client would, and adopts it; gives the version's number."""
+    project = world.tracking.of(world.project.id)
+    run = project.create_run(project.experiment(model), "by hand", tags={}, started_at=datetime.now(UTC))
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            project.upload(run.location, f"model/{path.relative_to(folder).as_posix()}", path)
+    project.register_model(model)
+    tracked = project.create_version(model, f"{run.location}/model", run_id=run.id, tags={})
+    with world.database.transaction(world.scope) as session:
+        adopt_version(session, world.project.id, tracked, world.author.id, submit=world.jobs.submit)
+    return tracked.number
