@@ -1,67 +1,24 @@
 """The tour of the README on small data, by the command line alone: every step, and what stands in its way."""
 
-import csv
 import json
-import random
 from pathlib import Path
-from uuid import uuid4
 
 import httpx
 import pytest
 from tests.support.command_line import CommandLine
 from tests.support.stack import Stack
+from tests.support.tour import POLICY, make_people, write_spec, write_table
 
 from carrara.cli.exits import Exit
 from carrara.sdk.client import Carrara
 from carrara.sdk.connection import Connection
 
 pytestmark = pytest.mark.xdist_group("stack")
-ROWS = 3000
-POLICY = "rules:\n  - {rule: metric, name: roc_auc, at_least: 0.7}\n  - {rule: shared_rows, at_most: 100}\n"
 
 
 @pytest.fixture
 def people(stack: Stack, tmp_path: Path) -> dict[str, CommandLine]:
-    """A project of this test's own: `boss` its admin, `ada` who trains, `grace` who approves."""
-    project = f"tour-{uuid4().hex[:8]}"
-    boss = CommandLine(stack, stack.admin_token, project, tmp_path)
-    boss.ok("project", "create", project, "--tier", "2")
-    found = {"boss": boss}
-    for name, role in (("ada", "data_scientist"), ("grace", "approver")):
-        user = f"{name}-{uuid4().hex[:8]}"
-        boss.ok("user", "create", user)
-        boss.ok("member", "set", user, role)
-        secret = boss.ok("token", "create", "tour", "--user", user)["secret"]
-        found[name] = CommandLine(stack, secret, project, tmp_path)
-    return found
-
-
-def write_table(path: Path, *, seed: int = 1) -> None:
-    """Two numbers, a category with gaps, and a label that depends on them."""
-    source = random.Random(seed)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["at", "x", "y", "colour", "late"])
-        for row in range(ROWS):
-            x, y, colour = source.gauss(0, 1), source.gauss(0, 1), source.choice(["red", "green", ""])
-            late = x + 0.5 * y + (1 if colour == "red" else 0) + source.gauss(0, 0.5) > 0.5
-            writer.writerow([f"2026-01-{1 + row * 28 // ROWS:02d}", f"{x:.4f}", f"{y:.4f}", colour, int(late)])
-
-
-def write_spec(path: Path, **changes: object) -> Path:
-    """A training spec as a person would write it, in JSON, which is YAML too."""
-    spec: dict[str, object] = {
-        "model": "late",
-        "dataset": "rows",
-        "split": {"kind": "time", "column": "at", "holdout_from": "2026-01-20"},
-        "target": "late",
-        "task": "classification",
-        "exclude": ["at"],
-        "trainer": {"builtin": "logistic"},
-        **changes,
-    }
-    path.write_text(json.dumps({key: value for key, value in spec.items() if value is not None}))
-    return path
+    return make_people(stack, tmp_path)
 
 
 def test_the_tour_from_a_table_to_a_live_endpoint_and_back(people: dict[str, CommandLine], tmp_path: Path) -> None:
