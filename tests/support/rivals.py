@@ -1,16 +1,18 @@
-"""Two people who promote at the same moment."""
+"""Two people who promote at the same moment, and one who does not live to hear the answer."""
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy.orm import Session
-from tests.support.deployments import FALLBACK, Town
+from tests.support.deployments import FALLBACK, GatesBySheet, Town
 
-from carrara.access.domain import Actor
+from carrara.access.domain import Actor, Project
 from carrara.contracts import deployments as wire
 from carrara.deployments import acts, store
 from carrara.deployments.domain import By, RolloutState
 from carrara.kernel.errors import Conflict
+from carrara.persistence.database import Database
 
 
 def race_promotions(town: Town, *, rounds: int) -> dict[str, int]:
@@ -56,3 +58,9 @@ def race_promotions(town: Town, *, rounds: int) -> dict[str, int]:
             before, revision = revision, town.do(town.ada, abort)
             assert revision > before
     return wins
+
+
+def promote_and_die(url: str, project: Project, ada: Actor, gates: GatesBySheet, digest: str) -> None:
+    """For a process of its own: starts a rollout and is killed before it can tell anyone."""
+    os.environ["CARRARA_CRASHPOINT"] = "promote.rollout_started"
+    Town(Database(url, pool_size=1), project, ada, ada, ada, gates).promote(digest)

@@ -46,7 +46,7 @@ class Loop:
 class RunningLoops:
     """Loops in daemon threads, from `with` to its end."""
 
-    def __init__(self, loops: Sequence[Loop], *, join_seconds: float = 3.0) -> None:
+    def __init__(self, loops: Sequence[Loop], *, join_seconds: float = 2.0) -> None:
         self._loops = loops
         self._join_seconds = join_seconds
         self._halted = threading.Event()
