@@ -32,6 +32,7 @@ _DANGEROUS = re.compile(
     r"(os|posix|nt|sys|subprocess|_posixsubprocess|shutil|pty|ctypes|_ctypes|importlib|runpy|code|codeop|pdb|bdb|timeit"
     r"|platform|multiprocessing|signal|fcntl|mmap|resource|threading|_thread|asyncio|gc|inspect|atexit|site|zipimport"
     r"|pkgutil|imp|socket|selectors|ssl|http|urllib|urllib3|requests|httpx|aiohttp|ftplib|smtplib|telnetlib|webbrowser"
+    r"|commands|thread|httplib|urllib2|xmlrpclib|xmlrpc|cPickle"  # as Python 2 named them: protocols 0 to 2 are mapped
     r"|pip|venv|ensurepip|pickle|_pickle|dill|tempfile|pathlib|io|_io|glob|fileinput|linecache)\..*"
     r"|(builtins|__builtin__|__builtins__)\.(eval|exec|compile|open|__import__|globals|locals|vars|setattr|delattr|input)"
 )
