@@ -1,6 +1,5 @@
 """Killed right after a durable step: what was committed stands, the rest is done once by whoever comes next."""
 
-import multiprocessing
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,11 +103,7 @@ def test_promotion_killed_after_its_commit_goes_on(town: Town, fleet: Fleet, sta
     v1 = town.version(1)
     town.endpoint(fallback=FALLBACK)
     town.decide(v1)
-    arguments = (database_url, town.project, town.ada, town.gates, v1)
-    child = multiprocessing.get_context("spawn").Process(target=promote_and_die, args=arguments)
-    child.start()
-    child.join(timeout=60)
-    assert child.exitcode == -signal.SIGKILL
+    assert promote_and_die(town, database_url, v1) == -signal.SIGKILL
     start("controller")
     eventually(lambda: _is_live(town, fleet, 1), within_seconds=60, what="v1 is confirmed")
     _check_promises(town)

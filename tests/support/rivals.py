@@ -1,18 +1,22 @@
 """Two people who promote at the same moment, and one who does not live to hear the answer."""
 
 import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 from tests.support.deployments import FALLBACK, GatesBySheet, Town
 
-from carrara.access.domain import Actor, Project
+from carrara.access import store as access
+from carrara.access.domain import Actor
 from carrara.contracts import deployments as wire
 from carrara.deployments import acts, store
 from carrara.deployments.domain import By, RolloutState
 from carrara.kernel.errors import Conflict
-from carrara.persistence.database import Database
+from carrara.persistence.database import Database, Scope
 
 
 def race_promotions(town: Town, *, rounds: int) -> dict[str, int]:
@@ -60,7 +64,22 @@ def race_promotions(town: Town, *, rounds: int) -> dict[str, int]:
     return wins
 
 
-def promote_and_die(url: str, project: Project, ada: Actor, gates: GatesBySheet, digest: str) -> None:
-    """For a process of its own: starts a rollout and is killed before it can tell anyone."""
-    os.environ["CARRARA_CRASHPOINT"] = "promote.rollout_started"
-    Town(Database(url, pool_size=1), project, ada, ada, ada, gates).promote(digest)
+def promote_and_die(town: Town, url: str, digest: str) -> int:
+    """Starts a rollout in a process that is killed before it can tell anyone; gives how that ended."""
+    argv = [sys.executable, "-m", "tests.support.rivals", url, town.project.name, town.ada.name, digest]
+    environment = {**os.environ, "CARRARA_CRASHPOINT": "promote.rollout_started"}
+    return subprocess.run(argv, cwd=Path(__file__).resolve().parents[2], env=environment, timeout=60).returncode
+
+
+def _promote(url: str, project_name: str, user_name: str, digest: str) -> None:
+    database = Database(url, pool_size=1)
+    with database.transaction(Scope()) as session:
+        project = access.project_by_name(session, project_name)
+        user = access.user_by_name(session, user_name)
+        assert project is not None and user is not None
+        ada = access.to_actor(user)
+    Town(database, project, ada, ada, ada, GatesBySheet()).promote(digest)
+
+
+if __name__ == "__main__":
+    _promote(*sys.argv[1:])
