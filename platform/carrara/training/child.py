@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
@@ -231,7 +232,7 @@ def _check_same_answers(model: Any, loaded: PythonModel, frame: pd.DataFrame, co
             " are; put what you derive from them into the estimator (a Pipeline)",
             code="cannot_predict",
         ) from error
-    if not callable(getattr(model, "predict_proba" if "probabilities" in answers else "predict", None)):
+    if isinstance(model, mlflow.pyfunc.PythonModel):
         return
     before: Any = model.predict_proba(frame) if "probabilities" in answers else model.predict(frame)
     after = answers["probabilities"] if "probabilities" in answers else answers["prediction"]

@@ -1,6 +1,7 @@
 """Turns a fitted estimator into an MLflow model folder that Carrara will load again."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -42,13 +43,27 @@ class Saved:
 
 
 def save_model(
-    model: Any, folder: Path, contract: ModelContract, example: pd.DataFrame, *, allows_pickle: bool, code: Path | None
+    model: Any,
+    folder: Path,
+    contract: ModelContract,
+    example: pd.DataFrame,
+    *,
+    allows_pickle: bool,
+    code: Path | None,
 ) -> Saved:
     """Saves a scikit-learn estimator as skops, or with pickle where the project allows it and skops cannot.
 
     `code` is the user's bundle: what a pickle needs of it is written into the pickle. `TrainingFault` names the types
     that are not trusted, or says what else cannot be saved.
     """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=pd.errors.Pandas4Warning)  # MLflow's use of pandas, not the user's
+        return _save(model, folder, contract, example, allows_pickle=allows_pickle, code=code)
+
+
+def _save(
+    model: Any, folder: Path, contract: ModelContract, example: pd.DataFrame, *, allows_pickle: bool, code: Path | None
+) -> Saved:
     common = {
         "signature": _signature(contract),
         "input_example": example,

@@ -2,14 +2,27 @@
 
 import fcntl
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import threadpoolctl
 from tests.support.training import PRELOAD, TrainingWorld, january_flights, training_world
 
 from carrara.persistence.database import Database
 from carrara.sandbox.client import Forkserver
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # MLflow's own, while it is imported
+    import mlflow.pyfunc  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Waiting OpenMP threads spin, and fits of several test workers would starve each other."""
+    with threadpoolctl.threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")
