@@ -112,17 +112,19 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_serving():
             return
         query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
-        after = int(query["after"]) if "after" in query else None
+        after = int(query.get("after", -1))
         deadline = time.monotonic() + float(query["wait"])
         fake = self.fake
         with fake.changed:
-            while not fake.is_away and (fake.body is None or fake.body["generation"] == after):
+            while not fake.is_away and (
+                fake.body is None or fake.body["generation"] <= (-1 if after is None else after)
+            ):
                 if not fake.changed.wait(max(0.0, deadline - time.monotonic())):
                     break
             body = fake.body
         if fake.is_away:
             self.close_connection = True
-        elif body is None or body["generation"] == after:
+        elif body is None or body["generation"] <= after:
             self._answer(204)
         else:
             self._answer(200, json.dumps(body).encode())
@@ -136,7 +138,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         report = InstanceReport.model_validate_json(content)
         self.fake.reports[report.index, str(report.boot_id)] = report
-        self._answer(204)
+        generation = self.fake.body["generation"] if self.fake.body is not None else 0
+        self._answer(200, json.dumps({"generation": generation}).encode())
 
     def do_DELETE(self) -> None:
         boot_id = self.path.rpartition("/")[2]

@@ -10,6 +10,7 @@ from tests.support.serving import FakePlatform, Serving, route
 from tests.support.waiting import eventually
 
 from carrara.contracts.routes import EndpointRoute, ReleaseReport, SlotState
+from carrara.kernel.ids import uuid7
 from carrara.storage.blobs import Blobs
 from carrara.storage.factory import open_store
 
@@ -27,7 +28,11 @@ class Town:
 
     def odd(self, version: int, *, offset: float = 0.0) -> TestRelease:
         """A release of `OddModel`."""
-        return self.keep(odd_release(self.blobs, self.folder / f"odd-{version}", version=version, offset=offset))
+        return self.keep(odd_release(self.blobs, self.new_folder(), version=version, offset=offset))
+
+    def new_folder(self) -> Path:
+        """Where another model may be written."""
+        return self.folder / f"model-{uuid7()}"
 
     def keep(self, release: TestRelease) -> TestRelease:
         self.releases[release.digest] = release

@@ -45,6 +45,7 @@ class Follower:
     confirmed_at: datetime | None = None
     trouble: str = ""
     _saved_at: float = 0.0
+    _is_ahead: bool = False
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -71,7 +72,8 @@ class Follower:
             table = self.slots.table
             asked_at = self.clock.monotonic()
             try:
-                answer = await self.client.routes(table.generation if table is not None else None)
+                known = table.generation if table is not None and not self._is_ahead else None
+                answer = await self.client.routes(known)
             except PlatformAway as error:
                 if self.trouble != error.message:
                     log.warning("%s", error.message)
@@ -80,7 +82,7 @@ class Follower:
                 failures += 1
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the herd, no secret
                 continue
-            failures, self.trouble = 0, ""
+            failures, self.trouble, self._is_ahead = 0, "", False
             self.confirmed_at = self.clock.now()
             is_new = not isinstance(answer, Unchanged) and answer != table
             if not isinstance(answer, Unchanged) and is_new:
@@ -94,7 +96,7 @@ class Follower:
         while True:
             self._wake.clear()
             try:
-                await self.client.report(self.current_report())
+                self._hear(await self.client.report(self.current_report()))
             except PlatformAway as error:
                 log.debug("%s", error.message)
             await asyncio.sleep(_MIN_REPORT_SECONDS)
@@ -103,6 +105,13 @@ class Follower:
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def _hear(self, generation: int) -> None:
+        """Every report's answer confirms the table, or says that the platform went back to an older one."""
+        table = self.slots.table
+        if table is not None and generation == table.generation:
+            self.confirmed_at = self.clock.now()
+        self._is_ahead = table is not None and generation < table.generation
 
     def current_report(self) -> InstanceReport:
         table = self.slots.table

@@ -20,6 +20,10 @@ class _Version(Answer):
     schema_version: int
 
 
+class _Generation(Answer):
+    generation: int
+
+
 class PlatformAway(CarraraError):  # noqa: N818
     """No usable answer: not reached, refused, or not understood. The message says which."""
 
@@ -58,16 +62,20 @@ class PlatformClient:
             raise _refused(answer)
         return _table(answer.content)
 
-    async def report(self, report: InstanceReport) -> None:
-        """Renews this process's lease with what it serves."""
+    async def report(self, report: InstanceReport) -> int:
+        """Renews this process's lease with what it serves; gives the generation that the platform has now."""
         content = report.model_dump_json()
         headers = {"Content-Type": "application/json"}
         try:
             answer = await self._client.post("/internal/v1/instances", content=content, headers=headers)
         except httpx.HTTPError as error:
             raise PlatformAway(f"the platform cannot be reached: {_said(error)}", code="unreachable") from error
-        if answer.status_code >= 300:
+        if answer.status_code != 200:
             raise _refused(answer)
+        try:
+            return _Generation.model_validate_json(answer.content).generation
+        except ValidationError as error:
+            raise PlatformAway(f"the platform's answer cannot be read: {error}", code="unreadable") from error
 
     async def leave(self, boot_id: UUID) -> None:
         """Gives the lease back: this process is gone, not missing."""
