@@ -7,7 +7,8 @@ from pathlib import Path
 from celery import Celery
 from tests.support.jobs import PlayHandler
 
-from carrara.bootstrap.worker import CHILD_MODULES, PRELOAD, serve
+from carrara.bootstrap.job_worker import serve
+from carrara.bootstrap.worker import CHILD_MODULES, PRELOAD
 from carrara.contracts.jobs import JobKind
 from carrara.kernel.config import Settings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.jobs import PlayHandler
 from tests.support.waiting import eventually
 
-from carrara.bootstrap.worker import serve
+from carrara.bootstrap.job_worker import serve
 from carrara.contracts.jobs import JobKind
 from carrara.kernel.config import Settings
 

@@ -13,11 +13,13 @@ from sqlalchemy.orm import Session
 from carrara.access.domain import Actor, Project, UserKind
 from carrara.access.tables import ProjectRow, UserRow
 from carrara.contracts.jobs import JobError, JobKind, JobView
+from carrara.jobs import attempts
+from carrara.jobs.attempts import Ending
 from carrara.jobs.ports import ChildWork, ClaimedJob, Staging
 from carrara.jobs.service import JobService
 from carrara.kernel.errors import Invalid, Issue, Unavailable
 from carrara.kernel.ids import JobId, ProjectId, UserId, uuid7
-from carrara.persistence.database import Database, Scope
+from carrara.persistence.database import EVERYTHING, Database, Scope
 
 ACTIONS = {
     "allocate": "allocate",
@@ -140,6 +142,28 @@ class JobWorld:
     def cancel(self, job_id: UUID) -> JobView:
         with self.database.transaction(self.scope) as session:
             return self.service.cancel(session, self.project.id, self.actor, job_id)
+
+    def claim(self, *, worker: str = "w1", lease_seconds: float = 30.0) -> ClaimedJob | None:
+        """What a worker does when it looks into the table."""
+        with self.database.transaction(EVERYTHING) as session:
+            return attempts.claim(session, self.service.handlers, worker=worker, lease_seconds=lease_seconds)
+
+    def must_claim(self) -> ClaimedJob:
+        job = self.claim()
+        assert job is not None
+        return job
+
+    def expire(self, job: ClaimedJob) -> None:
+        """As if the worker of this attempt had gone away long ago."""
+        self.sql("UPDATE jobs SET ready_at = now() - interval '1 second' WHERE id = :id RETURNING 1", id=job.id)
+
+    def end(self, job: ClaimedJob, error: JobError | None = None) -> Ending:
+        """The end of an attempt: well, or with this error."""
+        handler = self.service.handlers[JobKind.TRAIN]
+        with self.database.transaction(self.scope) as session:
+            if error is None:
+                return attempts.succeed(session, job, handler, {"rows": 1}, peak_memory_bytes=1)
+            return attempts.fail(session, job, handler, error)
 
     def log(self, job_id: UUID) -> str:
         pieces: list[str] = []
