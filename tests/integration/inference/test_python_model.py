@@ -138,18 +138,18 @@ def test_a_model_that_raises_or_lies_is_told_apart(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def pyfunc_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a data scientist logs with the stock client: a Python model with a signature of narrow types."""
-    import mlflow.pyfunc
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    class Doubler(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow is untyped
-        def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
-            return pd.DataFrame({"double": model_input["a"] * 2, "name": model_input["b"].fillna("nobody")})
-
     folder = tmp_path_factory.mktemp("pyfunc") / "model"
-    inputs = Schema([ColSpec("integer", "a"), ColSpec("string", "b", required=False)])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # mlflow warns of its own affairs
+        warnings.simplefilter("ignore")  # mlflow warns of its own affairs, also while it is imported
+        import mlflow.pyfunc
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        class Doubler(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # mlflow is untyped
+            def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+                return pd.DataFrame({"double": model_input["a"] * 2, "name": model_input["b"].fillna("nobody")})
+
+        inputs = Schema([ColSpec("integer", "a"), ColSpec("string", "b", required=False)])
         mlflow.pyfunc.save_model(
             folder, python_model=Doubler(), signature=ModelSignature(inputs=inputs), pip_requirements=["mlflow"]
         )
