@@ -24,7 +24,8 @@ def decide(
     *,
     neighbours: Neighbours,
 ) -> wire.ApprovalView:
-    """Keeps the decision with the evaluation and the policy that it rests on.
+    """Keeps the decision with the evaluation and the policy that it rests on. A rejection ends an open rollout of the
+    release before its switch; what is live stays until its approval is revoked.
 
     `Forbidden` for the author outside tier 4; `Refused` while the version has no release.
     """
@@ -60,6 +61,9 @@ def decide(
         gates=gates.outcome.value,
         is_self_approval=approval.is_self_approval,
     )
+    if approval.decision is Decision.REJECTED:
+        told = f"{actor.name} rejected it" + (f": {body.comment}" if body.comment else "")
+        endpoint = _end_rollout_of(session, endpoint, approval, By(actor.id, actor.name), told)
     acts.refresh_pointers(session, endpoint)
     return _view(session, project, endpoint, approval)
 
@@ -79,9 +83,7 @@ def revoke(
     _note(session, "approval.revoked", project, actor, revoked, endpoint=str(endpoint.id), reason=reason)
     by = By(actor.id, actor.name)
     told = f"its approval was revoked: {reason}"
-    rollout = store.open_rollout(session, endpoint)
-    if rollout is not None and rollout.approval_id == approval.id and rollout.state is not RolloutState.SWITCHING:
-        endpoint = acts.end_rollout(session, endpoint, rollout, state=RolloutState.ABORTED, by=by, reason=told)
+    endpoint = _end_rollout_of(session, endpoint, approval, by, told)
     approvals = history_store.approvals_of(session, endpoint)
     stands = any(
         other.release_id == approval.release_id and other.revoked_at is None and other.decision is Decision.APPROVED
@@ -105,6 +107,13 @@ def list_approvals(
     names = names_of(session, project, {approval.release_id for approval in shown}, people)
     items = [approval_view(endpoint, approval, names) for approval in shown]
     return Page(items=items, next=str(shown[-1].id) if len(found) > limit else None)
+
+
+def _end_rollout_of(session: Session, endpoint: Endpoint, approval: Approval, by: By, why: str) -> Endpoint:
+    rollout = store.open_rollout(session, endpoint)
+    if rollout is None or rollout.release_id != approval.release_id or rollout.state is RolloutState.SWITCHING:
+        return endpoint
+    return acts.end_rollout(session, endpoint, rollout, state=RolloutState.ABORTED, by=by, reason=why)
 
 
 def _view(session: Session, project: Project, endpoint: Endpoint, approval: Approval) -> wire.ApprovalView:

@@ -159,6 +159,24 @@ def test_promotion_can_be_aborted_before_its_switch_only(town: Town, fleet: Flee
     assert switched.value.code == "already_switched"
 
 
+@pytest.mark.parametrize("take_away", ["revoke", "reject"])
+def test_promotion_whose_approval_is_taken_away_ends_before_its_switch(
+    town: Town, fleet: Fleet, take_away: str
+) -> None:
+    v1 = town.version(1)
+    town.endpoint(fallback=FALLBACK)
+    approval = town.decide(v1)
+    town.promote(v1)
+    if take_away == "revoke":
+        town.revoke(approval.id)
+    else:
+        town.decide(v1, "rejected")
+    fleet.report()
+    town.reconcile()
+    view = town.look()
+    assert (view.rollout, view.candidate, view.desired, town.history()) == (None, None, None, [])
+
+
 def test_rollback_leaves_only_what_the_caller_saw_live(town: Town, fleet: Fleet) -> None:
     v1, v2 = town.version(1), town.version(2)
     town.endpoint(fallback=FALLBACK)
