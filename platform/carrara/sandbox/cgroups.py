@@ -59,6 +59,11 @@ class Group:
     version: int
     folders: tuple[Path, ...]
 
+    @property
+    def kills_as_one(self) -> bool:
+        """Whether the kernel, out of memory, kills all of the group rather than one process of it."""
+        return self.version == 2
+
     def open_doors(self) -> list[int]:
         """Descriptors to which a process writes `0` to come in, with all its later children."""
         return [os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for folder in self.folders]

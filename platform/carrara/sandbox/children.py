@@ -17,6 +17,7 @@ from carrara.sandbox.exits import Evidence, Stop, judge, out_of_memory_message
 
 PREPARE_SECONDS = 30.0
 _KILL_AFTER_SECONDS = 2.0
+_GROUP_LOOK_SECONDS = 1.0
 
 
 @dataclass
@@ -101,6 +102,8 @@ class Running:
             wardens = 2 if Layer.USER_NAMESPACE in self.layers else 1
             self.watch = memory_watch.MemoryWatch(self.head, wardens, self.task.limits.memory_bytes)
             self.next_look = now
+        elif self.group is not None and not self.group.kills_as_one:
+            self.next_look = now + _GROUP_LOOK_SECONDS
         # Only a child that the client knows of may begin: so a client that was told nothing may ask again.
         if self.tell({"event": "started", "pid": pid, "layers": sorted(self.layers)}):
             os.write(self.gate, b"g")
@@ -129,10 +132,20 @@ class Running:
                 self.end(ExitKind.TIMED_OUT, f"ran longer than its {self.task.limits.wall_seconds:g} s")
             else:
                 self.end(ExitKind.LOST, f"could not be made ready within {PREPARE_SECONDS:g} s")
-        if self.watch is not None and now >= self.next_look:
+        if now >= self.next_look:
+            self._look_at_memory(now)
+
+    def _look_at_memory(self, now: float) -> None:
+        is_over, peak = False, 0
+        if self.watch is not None:
             self.next_look = now + self.watch.look()
-            if self.watch.is_over:
-                self.end(ExitKind.OUT_OF_MEMORY, out_of_memory_message(self.watch.peak_bytes, self.task.limits))
+            is_over, peak = self.watch.is_over, self.watch.peak_bytes
+        elif self.group is not None:
+            # The kernel may have killed a process that the child started, and the child waits for it in vain.
+            self.next_look = now + _GROUP_LOOK_SECONDS
+            is_over, peak = self.group.ran_out_of_memory(), self.group.peak_bytes()
+        if is_over:
+            self.end(ExitKind.OUT_OF_MEMORY, out_of_memory_message(peak, self.task.limits))
 
     def conclude(self) -> None:
         """The head has been reaped: tells the client how it ended and lets go of everything but the group."""

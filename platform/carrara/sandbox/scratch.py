@@ -20,9 +20,10 @@ def remove_tree(folder: Path) -> None:
     """Removes a folder that a child could do anything to; what cannot be removed now is left to `sweep_scratch`."""
     shutil.rmtree(folder, ignore_errors=True)
     if os.path.lexists(folder):  # folders without rights, which their owner can give back
-        for path, _, _ in os.walk(folder):
-            with contextlib.suppress(OSError):
-                Path(path).chmod(stat.S_IRWXU)
+        for path, names, _ in os.walk(folder):  # it goes into the folders of `names` after this
+            for name in names:
+                with contextlib.suppress(OSError):
+                    Path(path, name).chmod(stat.S_IRWXU)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.identities import folder_for_anybody
 
 from carrara.sandbox.client import Forkserver
 from carrara.sandbox.domain import ChildTask, Limits
@@ -16,8 +17,15 @@ MakeTask = Callable[..., ChildTask]
 
 
 @pytest.fixture(scope="module")
-def runtime_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("sandbox")
+def open_folder() -> Iterator[Path]:
+    """A folder that a child with its own uid can reach even where there are no mount views."""
+    with folder_for_anybody() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def runtime_dir(open_folder: Path) -> Path:
+    return open_folder / "sandbox"
 
 
 @pytest.fixture(scope="module")

@@ -50,13 +50,13 @@ def test_children_end_with_a_killed_forkserver_and_the_next_spawn_works(
 
 
 @pytest.mark.parametrize("level", ["achieved", Level.NONE])
-def test_everything_ends_with_a_killed_parent(tmp_path: Path, level: str) -> None:
+def test_everything_ends_with_a_killed_parent(runtime_dir: Path, level: str) -> None:
     source = f"""
 import sys
 from pathlib import Path
 from carrara.sandbox.client import Forkserver
 from carrara.sandbox.domain import ChildTask, Level, Limits
-forkserver = Forkserver.start([], runtime_dir=Path({str(tmp_path / "sandbox")!r}))
+forkserver = Forkserver.start([], runtime_dir=Path({str(runtime_dir)!r}))
 level = forkserver.capabilities.achieved if {str(level)!r} == "achieved" else Level.NONE
 limits = Limits(wall_seconds=60, memory_bytes=1 << 28, processes=32, file_bytes=1 << 20)
 task = ChildTask("endings:multiply", {{}}, (), (), limits, level, import_paths=(Path({str(CHILDREN)!r}),))

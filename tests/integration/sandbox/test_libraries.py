@@ -7,16 +7,16 @@ import pytest
 from tests.integration.sandbox.conftest import CHILDREN, limits
 
 from carrara.sandbox.client import Forkserver
-from carrara.sandbox.domain import ChildExit, ChildTask, ExitKind
+from carrara.sandbox.domain import ChildExit, ChildTask, ExitKind, Layer
 from carrara.sandbox.frames import decode_message
 
 PRELOAD = ["numpy", "pandas", "pyarrow.parquet", "sklearn.ensemble", "sklearn.linear_model", "sklearn.model_selection"]
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forkserver]:
+def loaded(runtime_dir: Path) -> Iterator[Forkserver]:
     """A forkserver with the libraries that workers preload."""
-    with Forkserver.start(PRELOAD, runtime_dir=tmp_path_factory.mktemp("sandbox")) as running:
+    with Forkserver.start(PRELOAD, runtime_dir=runtime_dir) as running:
         yield running
 
 
@@ -44,10 +44,10 @@ def run(forkserver: Forkserver, wanted: ChildTask) -> tuple[list[dict[str, objec
     return messages, end
 
 
-def test_libraries_that_were_not_preloaded_can_be_imported(tmp_path: Path) -> None:
+def test_libraries_that_were_not_preloaded_can_be_imported(forkserver: Forkserver) -> None:
     modules = ["sklearn.ensemble", "joblib", "pandas", "pyarrow.parquet", "mlflow", "mlflow.sklearn", "skops.io"]
-    with Forkserver.start([], runtime_dir=tmp_path) as empty:
-        messages, _ = run(empty, task(empty, "import_all", modules=modules))
+
+    messages, _ = run(forkserver, task(forkserver, "import_all", modules=modules))
 
     assert [message["imported"] for message in messages] == modules
 
@@ -81,6 +81,9 @@ def test_a_model_is_saved_and_loaded(loaded: Forkserver) -> None:
 
 
 def test_a_pool_of_processes_works_where_semaphores_do(loaded: Forkserver) -> None:
+    if not loaded.capabilities.has(Layer.MOUNT_VIEW):
+        pytest.skip("semaphores are files in /dev/shm, and without a mount view that is everybody's")
+
     messages, _ = run(loaded, task(loaded, "use_process_pool"))
 
     assert messages == [{"squares": [1, 2, 3]}]
