@@ -48,18 +48,17 @@ def decide(
         created_at=store.database_now(session),
     )
     approval = history_store.add_approval(session, endpoint, draft, title=version.title)
+    facts = {"release": version.release.digest, "gates": gates.outcome.value, "endpoint": str(endpoint.id)}
     _note(
         session,
         f"release.{approval.decision.value}",
         project,
         actor,
         approval,
-        endpoint=str(endpoint.id),
-        release=version.release.digest,
         evaluation=approval.evaluation_digest,
         policy=approval.policy_digest,
-        gates=gates.outcome.value,
         is_self_approval=approval.is_self_approval,
+        **facts,
     )
     if approval.decision is Decision.REJECTED:
         told = f"{actor.name} rejected it" + (f": {body.comment}" if body.comment else "")
