@@ -25,9 +25,9 @@ from carrara.inference.wire_values import wire_columns
 from carrara.kernel.errors import CarraraError, Invalid
 from carrara.sandbox.child import ChildChannel
 
-BATCH_ROWS = 2_000
-LATENCY_CALLS = 200
-LATENCY_SECONDS = 10.0
+BATCH_ROWS = 10_000
+LATENCY_CALLS = 100
+LATENCY_SECONDS = 3.0
 WARM_UP_CALLS = 5
 
 
