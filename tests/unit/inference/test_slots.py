@@ -3,73 +3,25 @@
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.fakes.runtime import FakeRuntime
-from tests.support.releases import ODD_CONTRACT, TestRelease
+from tests.fakes.slot_loader import FakeLoader, release
+from tests.support.releases import TestRelease
 from tests.support.serving import route
 
-from carrara.contracts.release import GoldenRows, GoldenSet, ReleaseManifest, Runtime
 from carrara.contracts.routes import EndpointRoute, Fallback, RouteTable, SlotState
-from carrara.inference.artifacts import VerifiedArtifact
 from carrara.inference.data_plane import DataPlane, JsonRequest, Prediction
 from carrara.inference.failures import BadModelOutput, ModelUnavailable
 from carrara.inference.prediction_ids import PredictionIds
-from carrara.inference.slot import LoadedRelease, Rehearsal, SlotFailed
 from carrara.inference.slots import Slots
-from carrara.kernel.clock import SystemClock
-from carrara.kernel.digests import Digest, digest_json
 from carrara.kernel.errors import NotFound
 
 pytestmark = pytest.mark.anyio
 ADDRESS = ("flights", "late")
 CONSTANT = Fallback(kind="constant", prediction=-1)
-
-
-@dataclass
-class FakeLoader:
-    """Loads at once, or when `gate` opens; fails for the digests in `failing`."""
-
-    clock: SystemClock = field(default_factory=SystemClock)
-    failing: set[str] = field(default_factory=set)
-    gate: asyncio.Event | None = None
-    runtimes: dict[str, FakeRuntime] = field(default_factory=dict)
-
-    async def load(self, digest: str, manifest: ReleaseManifest) -> LoadedRelease:
-        if self.gate is not None:
-            await self.gate.wait()
-        if digest in self.failing:
-            raise SlotFailed("no such luck", code="load_failed")
-        runtime = self.runtimes[digest] = FakeRuntime(offset=manifest.version * 100.0)
-        artifact = VerifiedArtifact(Path("nowhere"), Digest(digest), GoldenRows(columns={}, outputs={}))
-        release = LoadedRelease(digest, manifest, artifact, runtime=runtime, max_rows=100)
-        release.rehearsal = Rehearsal(1, 0.1, datetime.now(UTC))
-        return release
-
-
-def release(version: int) -> TestRelease:
-    manifest = ReleaseManifest(
-        project="flights",
-        model="late",
-        version=version,
-        artifact_digest=digest_json(version),
-        files=[],
-        contract=ODD_CONTRACT,
-        golden=GoldenSet(digest=digest_json("golden"), rows=1, absolute_tolerance=0.0),
-        runtime=Runtime(
-            kind="python",
-            flavor="sklearn",
-            serialization="skops",
-            python_version="3.11",
-            environment_digest=digest_json("environment"),
-        ),
-    )
-    return TestRelease(manifest.digest(), manifest)
 
 
 ONE, TWO, THREE = release(1), release(2), release(3)
@@ -284,3 +236,27 @@ async def test_no_rows_need_no_model(house: House) -> None:
     answer = await house.plane.predict(ADDRESS, JsonRequest(b'{"instances": []}'))
 
     assert answer.to_json()["predictions"] == []
+
+
+async def test_a_warm_release_answers_its_golden_set_again(house: House) -> None:
+    house.apply(route(TWO, warm=[ONE], target=ONE))
+    await serving(house, ONE, TWO)
+    before = {report.digest: report.golden_at for report in house.slots.release_reports()}
+
+    await house.slots.rehearse_warm()
+
+    after = {report.digest: report.golden_at for report in house.slots.release_reports()}
+    assert after[ONE.digest] != before[ONE.digest]
+    assert after[TWO.digest] == before[TWO.digest]
+
+
+async def test_a_warm_release_that_changed_its_answers_has_failed_and_is_loaded_again(house: House) -> None:
+    house.apply(route(TWO, warm=[ONE], target=ONE))
+    await serving(house, ONE, TWO)
+    house.loader.runtimes[ONE.digest].offset = 7.0
+
+    await house.slots.rehearse_warm()
+
+    assert house.state_of(ONE) is SlotState.FAILED
+    await serving(house, ONE)
+    assert (await house.ask()).to_json()["version"] == 2
