@@ -1,106 +1,15 @@
 """What a training child says of good and bad input. It runs here as a function; `test_main_path` has it confined."""
 
-import json
 import sys
-import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.support.training import SPEC
 
 from carrara.contracts.contract import ModelContract
-from carrara.contracts.datasets import ColumnSchema
-from carrara.datasets.columns import columns_of
 from carrara.inference.python_model import load_model
-from carrara.training import child
 from carrara.training.golden import UNSEEN
-
-DIGEST = "sha256:" + "0" * 64
-
-
-class Told:
-    """A channel that keeps what the child emits; events must be ones that the real channel can carry."""
-
-    def __init__(self, argument: Mapping[str, Any]) -> None:
-        self.argument = argument
-        self.events: list[dict[str, Any]] = []
-
-    def emit(self, event: Mapping[str, Any]) -> None:
-        self.events.append(msgspec.msgpack.decode(msgspec.msgpack.encode(event)))
-
-    def named(self, name: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["event"] == name]
-
-    @property
-    def result(self) -> dict[str, Any]:
-        assert not self.named("user_error"), self.named("user_error")
-        [event] = self.named("result")
-        return dict(event["value"])
-
-    @property
-    def fault(self) -> dict[str, Any]:
-        assert not self.named("result")
-        [event] = self.named("user_error")
-        return event
-
-
-@pytest.fixture(scope="module")
-def snapshot(flights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ColumnSchema]]:
-    """Every third of the flights, as a stored snapshot has them."""
-    table = pq.read_table(flights)
-    table = table.take(np.arange(0, len(table), 3))
-    table = table.cast(pa.schema([_stored(field) for field in table.schema]))
-    path = tmp_path_factory.mktemp("snapshot") / "part.parquet"
-    pq.write_table(table, path)
-    schema = [
-        ColumnSchema(name=c.name, type=c.type, nullable=table[c.name].null_count > 0, digest=DIGEST)
-        for c in columns_of(table.schema)
-    ]
-    return path, schema
-
-
-def _stored(field: pa.Field) -> pa.Field:
-    return field.with_type(pa.string()) if pa.types.is_large_string(field.type) else field
-
-
-@pytest.fixture
-def run(snapshot: tuple[Path, list[ColumnSchema]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs a training with changes to the spec, and user code if there is any."""
-    path, schema = snapshot
-
-    def go(source: str | None = None, *, allows_pickle: bool = False, **changes: Any) -> Told:
-        spec = {**SPEC, **changes}
-        left_out = {spec["target"]["column"], *spec.pop("exclude")}
-        spec["features"] = changes.get("features") or [c.name for c in schema if c.name not in left_out]
-        code = None
-        if source is not None:
-            code = tmp_path / "code"
-            code.mkdir(exist_ok=True)
-            module = f"user_{uuid.uuid4().hex}"
-            (code / f"{module}.py").write_text(source)
-            monkeypatch.syspath_prepend(code)
-            spec["trainer"] = {"entry": f"{module}:train", "bundle": DIGEST}
-        ids = dict.fromkeys(("snapshot_id", "split_id"), str(uuid.uuid4()))
-        digests = dict.fromkeys(("snapshot_digest", "split_digest"), DIGEST)
-        spec |= {"pinned": {**ids, **digests, "snapshot_number": 1}, "allows_pickle": allows_pickle}
-        argument = {
-            "spec": spec,
-            "columns": [column.model_dump(mode="json") for column in schema],
-            "data_files": [str(path)],
-            "outputs": str(tmp_path),
-            "code": str(code) if code else None,
-        }
-        told = Told(json.loads(json.dumps(argument)))
-        child.run(told)  # type: ignore[arg-type]  # the part of a channel that the child uses
-        return told
-
-    return go
 
 
 def test_a_model_folder_a_contract_and_golden_candidates_come_out(run: Any, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from sklearn.ensemble import (
     StackingClassifier,
     VotingClassifier,
 )
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -46,6 +47,7 @@ ESTIMATORS = {
     "calibrated": make_pipeline(ColumnTransformer([("n", "passthrough", ["a"])]), CalibratedClassifierCV(_base())),
     "dates": make_pipeline(ColumnTransformer([("t", DateParts(), ["at"])]), DecisionTreeClassifier(max_depth=3)),
     "extra trees": ExtraTreesClassifier(5),
+    "filled": make_pipeline(SimpleImputer(add_indicator=True), _base()),
     "forest": RandomForestClassifier(5),
     "gradient boosting": GradientBoostingClassifier(n_estimators=5),
     "log": make_pipeline(FunctionTransformer(np.log1p), _base()),
