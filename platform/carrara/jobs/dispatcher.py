@@ -114,7 +114,8 @@ class Dispatcher:
         except Exception:  # noqa: BLE001  # a dispatcher that dies would leave a worker that looks alive and does nothing
             _log.exception("looking for jobs failed")
             return None
-        crashpoint("job.claimed")
+        if job is not None:
+            crashpoint("job.claimed")
         return job
 
     def _begin(self, job: ClaimedJob) -> None:

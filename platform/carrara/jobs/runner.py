@@ -77,7 +77,8 @@ class Runner:
         try:
             self._try(job, handler, keeper, attempt)
             ending = self._end(job, handler, keeper, attempt)
-            _log.info("attempt %d of job %s: %s", job.attempt, job.id, ending)
+            reason = f" ({attempt.error.reason}: {attempt.error.message})" if attempt.error else ""
+            _log.info("attempt %d of job %s: %s%s", job.attempt, job.id, ending, reason)
             crashpoint("job.committed")
         finally:
             self._staging.remove(job.id, job.attempt)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from carrara.kernel.errors import Refused, Unavailable
 from carrara.sandbox import frames
 from carrara.sandbox.domain import Capabilities, ChildTask
-from carrara.sandbox.handle import Child, Ends
+from carrara.sandbox.handle import Child, Ends, News
 from carrara.sandbox.launch import ForkserverProcess, LaunchPlan, default_environment, launch
 from carrara.sandbox.relay import Relay
 from carrara.sandbox.request import SPAWN, SpawnRequest, encode_request
@@ -141,12 +141,13 @@ class Forkserver:
             except OSError as error:
                 raise _LostError from error
             theirs.close()
-            started, relay = _await_start(control, task, ours)
+            started, relay, news = _await_start(control, task, ours)
             child = Child(
                 started["pid"],
                 Ends(control, channel, reading, scratch, relay),
                 layers=frozenset(started["layers"]),
                 max_frame_bytes=max_frame_bytes,
+                news=news,
             )
             ours.pop_all()
             return child
@@ -154,8 +155,8 @@ class Forkserver:
 
 def _await_start(
     control: socket.socket, task: ChildTask, ours: contextlib.ExitStack
-) -> tuple[dict[str, Any], Relay | None]:
-    """What the forkserver says of the new child, and its relay if it has one."""
+) -> tuple[dict[str, Any], Relay | None, News]:
+    """What the forkserver says of the new child, its relay if it has one, and what was said behind that."""
     reader = frames.FrameReader()
     relay: Relay | None = None
     control.settimeout(_SPAWN_SECONDS)
@@ -171,10 +172,11 @@ def _await_start(
             ours.callback(relay.close)
         if not data:
             raise _LostError
-        for payload in reader.feed(data):
+        payloads = reader.feed(data)
+        for number, payload in enumerate(payloads, 1):
             message = frames.decode_message(payload)
             if message["event"] == "started":
-                return message, relay
+                return message, relay, News(reader, tuple(payloads[number:]))
             if message["event"] == "refused":
                 raise Refused(message["message"], code="sandbox_refused", missing=message["missing"])
 

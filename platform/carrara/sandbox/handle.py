@@ -27,23 +27,35 @@ class Ends:
     relay: Relay | None
 
 
+@dataclass(frozen=True)
+class News:
+    """What came with the message of the start: a child may have ended before we looked."""
+
+    reader: frames.FrameReader
+    payloads: tuple[bytes, ...]
+
+
 class Child:
     """A running child. To be used by one thread at a time; `close` it, or use it in a `with` block.
 
     Its output must be read: a child whose output pipe is full waits. Closing the handle ends the child.
     """
 
-    def __init__(self, pid: int, ends: Ends, *, layers: frozenset[str], max_frame_bytes: int) -> None:
+    def __init__(
+        self, pid: int, ends: Ends, *, layers: frozenset[str], max_frame_bytes: int, news: News | None = None
+    ) -> None:
         self.pid = pid
         self.layers = layers
         self._ends = ends
         self._reader = frames.FrameReader(max_frame_bytes)
         self._frames: list[bytes] = []
-        self._control_reader = frames.FrameReader()
+        self._control_reader = news.reader if news else frames.FrameReader()
         self._exit: ChildExit | None = None
         self._is_closed = False
         ends.channel.setblocking(False)
         ends.control.setblocking(False)
+        for payload in news.payloads if news else ():
+            self._hear(payload)
 
     def fileno(self) -> int:
         """The channel, for selectors: readable when `receive(0)` may give something."""
@@ -151,11 +163,14 @@ class Child:
         if not data:
             self._exit = ChildExit(ExitKind.LOST, message="the forkserver died, and the child with it")
         for payload in self._control_reader.feed(data):
-            message = frames.decode_message(payload)
-            if message.pop("event") == "exit":
-                self._exit = ChildExit(**{**message, "kind": ExitKind(message["kind"])})
+            self._hear(payload)
         if self._exit is not None:
             self._let_go()
+
+    def _hear(self, payload: bytes) -> None:
+        message = frames.decode_message(payload)
+        if message.pop("event") == "exit":
+            self._exit = ChildExit(**{**message, "kind": ExitKind(message["kind"])})
 
     def _let_go(self) -> None:
         if self._ends.relay is not None:
