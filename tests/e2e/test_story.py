@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,15 +22,9 @@ def people(stack: Stack, tmp_path: Path) -> dict[str, CommandLine]:
     return make_people(stack, tmp_path)
 
 
-def test_the_tour_from_a_table_to_a_live_endpoint_and_back(people: dict[str, CommandLine], tmp_path: Path) -> None:
+def first_goes_live(people: dict[str, CommandLine], tmp_path: Path) -> Any:
+    """Version 1, past everything that stands in its way."""
     boss, ada, grace = people["boss"], people["ada"], people["grace"]
-    write_table(tmp_path / "rows.csv")
-    pushed = ada.ok("data", "push", "rows", "rows.csv", "--time-column", "at")
-    again = ada.ok("data", "push", "rows", "rows.csv", "--time-column", "at")
-    assert pushed["is_new"]
-    assert not again["is_new"]
-    assert again["snapshot"]["digest"] == pushed["snapshot"]["digest"]
-
     first = ada.ok("train", write_spec(tmp_path / "v1.json"), "--wait")["version"]
     assert (first["number"], first["state"]) == (1, "evaluated")
     (tmp_path / "policy.yaml").write_text(POLICY)
@@ -50,6 +45,19 @@ def test_the_tour_from_a_table_to_a_live_endpoint_and_back(people: dict[str, Com
     twice = ada.run("promote", "late", "1", "--endpoint", "lateness", "--json")
     assert twice.code in {Exit.REFUSED, Exit.CONFLICT}
     assert "live" in twice.answer["error"]["message"]
+    return first
+
+
+def test_the_tour_from_a_table_to_a_live_endpoint_and_back(people: dict[str, CommandLine], tmp_path: Path) -> None:
+    boss, ada, grace = people["boss"], people["ada"], people["grace"]
+    write_table(tmp_path / "rows.csv")
+    pushed = ada.ok("data", "push", "rows", "rows.csv", "--time-column", "at")
+    again = ada.ok("data", "push", "rows", "rows.csv", "--time-column", "at")
+    assert pushed["is_new"]
+    assert not again["is_new"]
+    assert again["snapshot"]["digest"] == pushed["snapshot"]["digest"]
+
+    first = first_goes_live(people, tmp_path)
 
     row = {"x": 2.0, "y": 1.0, "colour": "red"}
     (tmp_path / "row.json").write_text(json.dumps(row))
