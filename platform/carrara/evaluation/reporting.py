@@ -38,19 +38,7 @@ def write_report(
         task=task_of(subject.version),
         classes=said.contract.classes if said.contract else None,
         positive_class=outcome.positive_class,
-        data=EvaluatedData(
-            dataset=subject.snapshot.dataset,
-            snapshot_id=subject.snapshot.id,
-            snapshot_number=subject.snapshot.number,
-            snapshot_digest=subject.snapshot.digest,
-            split_id=subject.split.id,
-            split_digest=subject.split.digest,
-            rows=outcome.rows,
-            target=str(spec.target),
-            dropped_null_targets=outcome.dropped_null_targets,
-            look=look,
-            shared_rows=outcome.shared_rows,
-        ),
+        data=_data(spec, subject, outcome, look),
         metrics=outcome.metrics,
         resamples=spec.resamples,
         seed=spec.seed,
@@ -59,4 +47,20 @@ def write_report(
         slices=outcome.slices,
         baseline=baseline,
         notes=outcome.notes,
+    )
+
+
+def _data(spec: PinnedEvaluation, subject: Subject, outcome: EvaluateOutcome, look: int) -> EvaluatedData:
+    return EvaluatedData(
+        dataset=subject.snapshot.dataset,
+        snapshot_id=subject.snapshot.id,
+        snapshot_number=subject.snapshot.number,
+        snapshot_digest=subject.snapshot.digest,
+        split_id=subject.split.id,
+        split_digest=subject.split.digest,
+        rows=outcome.rows,
+        target=str(spec.target),
+        dropped_null_targets=outcome.dropped_null_targets,
+        look=look,
+        shared_rows=outcome.shared_rows,
     )
