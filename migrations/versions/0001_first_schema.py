@@ -372,6 +372,12 @@ def upgrade() -> None:
     op.create_index(
         "ix_versions_state", "versions", ["project_id", "state", sa.literal_column("id DESC")], unique=False
     )
+    op.create_index(
+        "ix_versions_model_state",
+        "versions",
+        ["project_id", "model_id", "state", sa.literal_column("number DESC")],
+        unique=False,
+    )
     op.create_table(
         "releases",
         sa.Column("version_id", sa.Uuid(), nullable=False),

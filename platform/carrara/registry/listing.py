@@ -3,18 +3,20 @@
 from typing import Any
 from uuid import UUID
 
+from pydantic import TypeAdapter
 from sqlalchemy import Row, Select, func, select
 from sqlalchemy.orm import Session
 
 from carrara.access.tables import UserRow
 from carrara.contracts.contract import ModelContract
-from carrara.contracts.registry import ModelView, RejectionView, ReleaseView, VersionState, VersionSummary, VersionView
+from carrara.contracts.registry import ModelView, ReleaseView, VersionState, VersionSummary, VersionView
 from carrara.contracts.release import ArtifactFile, ReleaseManifest
 from carrara.contracts.wire import Page
 from carrara.kernel.errors import Invalid, Issue, NotFound
 from carrara.kernel.ids import ProjectId
 from carrara.registry.tables import ModelRow, ReleaseRow, VersionRow
 
+_SUMMARIES = TypeAdapter(list[VersionSummary])
 _SUMMARY = (
     VersionRow.id,
     VersionRow.number,
@@ -74,10 +76,7 @@ def versions_of_model(
     after: str | None,
 ) -> Page[VersionSummary]:
     """A model's versions, the newest first; `after` is the last number. `NotFound` if there is no such model."""
-    found = select(ModelRow.id).where(ModelRow.project_id == project_id, ModelRow.name == model)
-    model_id = session.scalar(found)
-    if model_id is None and job_id is None:
-        raise NotFound("model", name=model)
+    model_id = select(ModelRow.id).where(ModelRow.project_id == project_id, ModelRow.name == model).scalar_subquery()
     chosen = _versions(project_id, _SUMMARY).where(VersionRow.model_id == model_id)
     chosen = chosen.order_by(VersionRow.number.desc()).limit(limit + 1)
     if state is not None:
@@ -86,7 +85,10 @@ def versions_of_model(
         chosen = chosen.where(VersionRow.job_id == job_id)
     if after is not None:
         chosen = chosen.where(VersionRow.number < _number(after))
-    return _page(session, chosen, limit, lambda item: str(item.number))
+    page = _page(session, chosen, limit, lambda item: str(item.number))
+    if not page.items and job_id is None:  # a training job is asked for its version before there is a model
+        get_model(session, project_id, model)
+    return page
 
 
 def search_versions(
@@ -211,7 +213,7 @@ def _versions(project_id: ProjectId, columns: tuple[Any, ...]) -> Select[Any]:
 
 def _page(session: Session, chosen: Select[Any], limit: int, key: Any) -> Page[VersionSummary]:
     rows = session.execute(chosen).all()
-    items = [VersionSummary(**_summary(row)) for row in rows[:limit]]
+    items = _SUMMARIES.validate_python([_summary(row) for row in rows[:limit]])
     return Page(items=items, next=key(items[-1]) if len(rows) > limit else None)
 
 
@@ -220,13 +222,13 @@ def _summary(row: Row[Any]) -> dict[str, Any]:
         "id": row.id,
         "model": row.model,
         "number": row.number,
-        "state": VersionState(row.state),
+        "state": row.state,
         "source": row.source,
         "task": row.task,
         "author": row.author,
         "release": row.release,
         "metrics": row.metrics,
-        "rejection": RejectionView.model_validate(row.rejection) if row.rejection else None,
+        "rejection": row.rejection,
         "created_at": row.created_at,
     }
 

@@ -30,6 +30,7 @@ class VersionRow(Created, ProjectOwned, Row):
         CheckConstraint("source IN ('job', 'mlflow')", name="source"),
         CheckConstraint("state <> 'rejected' OR rejection IS NOT NULL", name="rejection"),
         Index("ix_versions_state", "project_id", "state", text("id DESC")),
+        Index("ix_versions_model_state", "project_id", "model_id", "state", text("number DESC")),
     )
 
     model_id: Mapped[UUID]
