@@ -85,7 +85,12 @@ def down(*, data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> No
 
 
 @app.command()
-def status(*, data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> None:
+def status(
+    *,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    as_json: AsJson = False,
+    as_env: Annotated[bool, typer.Option("--env", help="Its addresses, for `source <(carrara status --env)`.")] = False,
+) -> None:
     """Say what runs, asking every process now.
 
     Exit codes: 0 all healthy, 1 something is not, 3 not running, 4 could not find out.
@@ -95,7 +100,10 @@ def status(*, data_dir: DataDir = DEFAULT_DATA_DIR, as_json: AsJson = False) -> 
     except (CarraraError, OSError) as error:
         _say_error(Unavailable(f"could not find out: {error}"), as_json=as_json)
         raise typer.Exit(Exit.HELD) from None
-    if as_json:
+    if as_env:
+        for variable, name in (("CARRARA_URL", "platform"), ("CARRARA_SERVING_URL", "serving")):
+            typer.echo(f"export {variable}={found.urls.get(name, '')}")
+    elif as_json:
         _print_json(found.to_json())
     else:
         _print_status(found)
