@@ -23,7 +23,7 @@ from carrara.registry.golden import (
     take_rows,
     tolerance_for,
 )
-from carrara.registry.outcome import GOLDEN_FILE, ValidateOutcome, ValidateTask
+from carrara.registry.outcome import GOLDEN_FILE, SAVED_ANSWER_FILE, ValidateOutcome, ValidateTask
 from carrara.sandbox.child import ChildChannel
 
 MAX_EXAMPLE_BYTES = 64 << 20
@@ -161,14 +161,14 @@ def _check_again(model: PythonModel, columns: Columns, outputs: Columns, toleran
 
 def _check_saved_answer(folder: Path, contract: ModelContract, model: PythonModel, tolerance: float) -> None:
     """The answers that whoever saved the model wrote beside its example, if they did."""
-    path = folder / "output_example.json"
+    path = folder / SAVED_ANSWER_FILE
     example = _saved_example(folder, contract) if path.is_file() else None
     if example is None:
         return
     try:
         saved = json.loads(path.read_text())["predictions"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelFault("output_example.json is not {predictions: [...]}", code="wrong_answer") from error
+        raise ModelFault(f"{SAVED_ANSWER_FILE} is not {{predictions: [...]}}", code="wrong_answer") from error
     difference = first_difference(
         {"prediction": saved}, {"prediction": model.predict(example)["prediction"]}, tolerance
     )

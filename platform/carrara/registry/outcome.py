@@ -6,6 +6,7 @@ from carrara.contracts.contract import ModelContract
 from carrara.contracts.wire import Wire
 
 GOLDEN_FILE = "golden.json"
+SAVED_ANSWER_FILE = "output_example.json"  # beside MLflow's input_example.json: {"predictions": [...]}
 
 
 class ValidateTask(Wire):

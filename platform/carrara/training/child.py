@@ -1,5 +1,6 @@
 """A training, inside its confined child: rows in, a model folder and golden candidates out."""
 
+import json
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from carrara.inference.plain_values import plain_list
 from carrara.inference.python_model import PythonModel, load_model
 from carrara.inference.wire_values import wire_columns
 from carrara.kernel.errors import CarraraError, Invalid
+from carrara.registry.outcome import SAVED_ANSWER_FILE
 from carrara.sandbox.child import ChildChannel
 from carrara.training.builtin import fit_builtin, loss_by_step
 from carrara.training.context import Emit, TrainContext
@@ -99,6 +101,8 @@ def _train(task: TrainTask, events: _Events) -> TrainOutcome:
     saved = save_model(fit.model, folder, contract, example, allows_pickle=spec.allows_pickle, code=code)
     loaded = _load_again(folder, contract, saved)
     _check_same_answers(fit.model, loaded, frame.head(CHECKED_ROWS), contract)
+    answer = loaded.predict(wire_columns(example, contract))["prediction"]
+    (folder / SAVED_ANSWER_FILE).write_text(json.dumps({"predictions": answer}, allow_nan=False))
     _score_training_rows(fit.model, frame, train.labels, spec, events)
     events.progress(0.9, "choosing golden rows")
     rest = conform(to_pandas(holdout.table.select(features)), contract)
