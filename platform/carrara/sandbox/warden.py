@@ -100,10 +100,10 @@ class _Warden:
         self._await_end()
 
     def _on_stop(self, _number: int, _frame: object) -> None:
-        if self._child:
-            os.kill(self._child, self._stop_signal)
-        else:
+        if not self._child:
             os._exit(72)
+        with contextlib.suppress(ProcessLookupError):  # a second wish, when the first was fulfilled
+            os.kill(self._child, self._stop_signal)
 
     def _become_first_process(self) -> None:
         """Goes on in a fork that is process 1 of a new pid namespace; this one only waits for it."""
@@ -181,7 +181,10 @@ class _Warden:
             pid, status, usage = os.wait4(-1, 0)
             if pid == self._child:
                 break
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # nothing may keep us from the sweep now
         if Layer.PID_NAMESPACE not in self._layers:
+            with contextlib.suppress(OSError):
+                os.killpg(self._child, signal.SIGKILL)  # all that macOS lets us do
             _sweep()
         scale = 1 if sys.platform == "darwin" else 1024
         _tell(

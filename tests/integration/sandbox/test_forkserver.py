@@ -1,6 +1,7 @@
 """The forkserver's own life: it dies with its parent, comes back when it was killed, and leaks nothing."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from tests.support.waiting import eventually
 
 from carrara.kernel.errors import Refused, Unavailable
 from carrara.sandbox.client import Forkserver
-from carrara.sandbox.domain import ExitKind, Level
+from carrara.sandbox.domain import ExitKind, Layer, Level
 from carrara.sandbox.memory_watch import descendants
 
 
@@ -75,6 +76,22 @@ sys.stdin.read()
     eventually(lambda: not any(map(is_alive, below)), within_seconds=10, what="forkserver and children are gone")
 
 
+def test_a_warden_that_is_told_twice_still_takes_the_whole_tree(forkserver: Forkserver, make_task: MakeTask) -> None:
+    """The forkserver tells it, and so does the kernel when the forkserver dies: the second must not stop the sweep."""
+    with forkserver.spawn(make_task("multiply", level=Level.NONE)) as child:
+        for _ in range(8):
+            child.receive(10)
+        (warden,) = descendants(forkserver.pid)[1:2]
+        below = descendants(warden)
+        assert len(below) == 9
+
+        with contextlib.suppress(ProcessLookupError):
+            for _ in range(200):
+                os.kill(warden, signal.SIGTERM)
+
+        eventually(lambda: not any(map(is_alive, below)), within_seconds=10, what="the whole tree is gone")
+
+
 def test_letting_go_of_a_child_ends_it(forkserver: Forkserver, make_task: MakeTask) -> None:
     child = forkserver.spawn(make_task("sleep"))
     child.receive(10)
@@ -103,9 +120,10 @@ def test_two_hundred_children_leave_nothing_behind(
     before = count_descriptors(os.getpid()), count_descriptors(forkserver.pid)
     took = sorted(one() for _ in range(200))
 
+    # The forkserver tells us of an end before it tidies up after it.
+    eventually(lambda: groups(forkserver) == 0, within_seconds=5, what="every control group is gone")
     assert descendants(forkserver.pid) == [forkserver.pid]
     assert (count_descriptors(os.getpid()), count_descriptors(forkserver.pid)) == before
-    eventually(lambda: groups(forkserver) == 0, within_seconds=5, what="every control group is gone")
     with capsys.disabled():
         print(f"\nspawn: median {took[100] * 1e3:.1f} ms, 98th of 100 {took[196] * 1e3:.1f} ms")
 
@@ -194,6 +212,49 @@ def test_a_closed_forkserver_says_so(tmp_path: Path, make_task: MakeTask) -> Non
 def test_a_path_that_is_not_there_refuses_the_start(forkserver: Forkserver, make_task: MakeTask) -> None:
     with pytest.raises(Refused, match="/no/such/place, which does not exist"):
         forkserver.spawn(make_task("echo", read_paths=(Path("/no/such/place"),)))
+
+
+def test_a_level_that_is_not_to_be_had_is_refused_with_what_is_missing(
+    forkserver: Forkserver, make_task: MakeTask
+) -> None:
+    if forkserver.capabilities.achieved is Level.STRICT:
+        pytest.skip("this user reaches the highest level; the tests as other users do not")
+
+    with pytest.raises(Refused, match="level strict cannot be had here") as refused:
+        forkserver.spawn(make_task("echo", level=Level.STRICT))
+
+    missing = forkserver.capabilities.missing(Level.STRICT)
+    assert refused.value.facts["missing"] == [[state.layer, state.detail] for state in missing]
+
+
+def test_a_file_that_the_childs_uid_cannot_read_is_refused_by_name(
+    forkserver: Forkserver, make_task: MakeTask, open_folder: Path
+) -> None:
+    if not forkserver.capabilities.has(Layer.OWN_UID):
+        pytest.skip("children have our own uid here")
+    closed = open_folder / "closed.parquet"
+    closed.touch(mode=0o600)
+
+    with pytest.raises(Refused, match=r"closed.parquet is not readable by others.*chmod"):
+        forkserver.spawn(make_task("echo", read_paths=(closed,)))
+
+
+def test_a_folder_below_a_closed_one_can_be_given(
+    forkserver: Forkserver, make_task: MakeTask, open_folder: Path
+) -> None:
+    if not forkserver.capabilities.has(Layer.MOUNT_VIEW):
+        pytest.skip("without a mount view every folder above must be open")
+    staging = open_folder / "closed" / "staging"
+    staging.mkdir(parents=True)
+    staging.parent.chmod(0o700)
+    (staging / "given.txt").write_text("given")
+    task = make_task("write_staging", write_paths=(staging,), argument={"staging": str(staging)})
+
+    with forkserver.spawn(task) as child:
+        end = child.wait(10)
+
+    assert end is not None
+    assert end.kind is ExitKind.FINISHED, end
 
 
 def test_the_root_cannot_be_given_to_a_child(forkserver: Forkserver, make_task: MakeTask) -> None:
