@@ -1,4 +1,4 @@
-"""`python -m benchmarks.platform_start`: how long `carrara up` takes, first and again, and what all of it weighs idle."""
+"""`python -m benchmarks.platform_start`: how long `carrara up` takes, first and again, and what it weighs idle."""
 
 import json
 import shutil
