@@ -24,7 +24,7 @@ class VersionState(StrEnum):
 
 
 class RejectionReason(StrEnum):
-    """UNSAFE: loading it would run code that the project does not allow. NO_EXAMPLE: nothing to try its answers with."""
+    """UNSAFE: loading it would run code that the project does not allow. NO_EXAMPLE: no rows to ask it."""
 
     UNSAFE = "unsafe"
     LOAD_FAILED = "load_failed"
