@@ -12,6 +12,12 @@ from carrara.access.policy import PLATFORM, POLICY, Permission
 from carrara.cli.exits import MEANING
 from carrara.kernel.config import Settings
 
+CLIENT_VARIABLES = {
+    "CARRARA_URL": "the platform; else `client.json` in the nearest `.carrara`, else the last login",
+    "CARRARA_TOKEN": "a token of yours, or the token of a job inside a job. a secret",
+    "CARRARA_PROJECT": "the project that a command means",
+    "CARRARA_SERVING_URL": "where to ask for predictions",
+}
 NOTICE = "<!-- Rendered from the code by `make docs`; do not edit. -->\n"
 
 
@@ -32,6 +38,13 @@ def settings_page() -> str:
         default = "" if field.default in (None, PydanticUndefined) else f"`{field.default}`"
         about = ". ".join(part for part in (field.description or "", "a secret" if is_secret else "") if part)
         lines.append(f"| `CARRARA_{name.upper()}` | {default} | {about} |")
+    lines += [
+        "",
+        "The CLI and the SDK read others, and an option or argument goes before each:",
+        "",
+        "| variable | what it is |",
+    ]
+    lines += ["|---|---|", *(f"| `{name}` | {about} |" for name, about in CLIENT_VARIABLES.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -11,9 +11,10 @@ from carrara.kernel.telemetry import configure_logging
 def main(settings: Settings) -> None:
     """Serves until SIGTERM; then answers what is under way, for at most five seconds."""
     configure_logging("platform", settings.log_level)
+    host = settings.host("platform")
     uvicorn.run(
         create_app(build(settings)),
-        host=settings.platform_host,
+        host=host,
         port=settings.platform_port,
         log_config=None,
         access_log=False,

@@ -1,8 +1,8 @@
 """MLflow as one process on loopback: brings its own database to its schema, then answers whoever knows the secret.
 
 Run as `python -m carrara.embedded.mlflow_app` with CARRARA_MLFLOW_PORT, CARRARA_MLFLOW_SECRET,
-CARRARA_MLFLOW_DATABASE_URL, CARRARA_MLFLOW_ARTIFACTS and, if wanted, CARRARA_S3_ENDPOINT_URL and
-CARRARA_MLFLOW_WORKSPACES (`on`, the default, or `off`).
+CARRARA_MLFLOW_DATABASE_URL, CARRARA_MLFLOW_ARTIFACTS and, if wanted, CARRARA_MLFLOW_HOST, CARRARA_S3_ENDPOINT_URL and
+CARRARA_MLFLOW_WORKSPACES.
 """
 
 import hmac
@@ -18,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from carrara.embedded.mlflow_server import SECRET_HEADER, MlflowServer, check_names
+from carrara.kernel.config import Settings
 from carrara.kernel.errors import CarraraError, Unavailable
 from carrara.kernel.telemetry import configure_logging
 
@@ -94,19 +95,24 @@ def _bring_up_to_date(schema: Any, url: str) -> None:
 
 
 def main() -> None:
-    configure_logging("mlflow", os.environ.get("CARRARA_LOG_LEVEL", "INFO"))
-    server = MlflowServer(
-        database_url=os.environ["CARRARA_MLFLOW_DATABASE_URL"],
-        artifacts=os.environ["CARRARA_MLFLOW_ARTIFACTS"],
-        s3_endpoint_url=os.environ.get("CARRARA_S3_ENDPOINT_URL"),
-        workspaces=os.environ.get("CARRARA_MLFLOW_WORKSPACES", "on") == "on",
-    )
-    secret, port = os.environ["CARRARA_MLFLOW_SECRET"], int(os.environ["CARRARA_MLFLOW_PORT"])
+    settings = Settings()
+    configure_logging("mlflow", settings.log_level)
+    try:
+        server = MlflowServer(
+            database_url=settings.required("mlflow_database_url"),
+            artifacts=settings.required("mlflow_artifacts"),
+            s3_endpoint_url=settings.s3_endpoint_url,
+            workspaces=settings.mlflow_workspaces,
+        )
+        secret, host = settings.required("mlflow_secret"), settings.host("mlflow")
+        port = int(settings.required("mlflow_port"))
+    except ValueError as error:  # it names the variable
+        sys.exit(str(error))
     try:
         app = SecretRequired(load_app(server), secret)
     except CarraraError as error:
         sys.exit(error.message)
-    uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_config=None)
+    uvicorn.run(app, host=host, port=port, access_log=False, log_config=None)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ class MlflowServer:
             "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that we have no use for
             "MLFLOW_ENABLE_WORKSPACES": str(self.workspaces).lower(),
+            "MLFLOW_SERVER_ALLOWED_HOSTS": "*",  # or `http://mlflow:5000` gets 403; our secret shuts browsers out
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "DO_NOT_TRACK": "true",
         }

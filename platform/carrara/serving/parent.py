@@ -35,6 +35,7 @@ def main(settings: Settings) -> None:
     configure_logging("serving", settings.log_level)
     settings.required("object_store")
     settings.required("serving_secret")
+    settings.host("serving")
     asyncio.run(_run(settings))
 
 

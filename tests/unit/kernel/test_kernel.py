@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import pytest
 
+from carrara.kernel.config import Settings
 from carrara.kernel.digests import canonical_json, digest_bytes, digest_json, digest_stream
 from carrara.kernel.errors import Conflict, Invalid, NotFound
 from carrara.kernel.ids import uuid7
@@ -93,3 +94,15 @@ def test_state_machine_says_where_one_could_go_instead() -> None:
 
 def test_not_found_names_what_was_looked_for() -> None:
     assert str(NotFound("model version", name="late", number=3)) == "no model version with name 'late', number 3"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_permission_to_be_plain_http(host: str) -> None:
+    assert Settings(platform_host=host).host("platform") == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "platform.example"])
+def test_plain_http_on_a_network_is_refused_until_someone_answers_for_it(host: str) -> None:
+    with pytest.raises(ValueError, match=r"CARRARA_SERVING_HOST is .*TLS.*CARRARA_INSECURE_HTTP=1"):
+        Settings(serving_host=host).host("serving")
+    assert Settings(serving_host=host, insecure_http=True).host("serving") == host
