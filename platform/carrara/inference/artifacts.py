@@ -4,6 +4,7 @@ What a child loads is a read-only copy that we made, below a folder that only we
 copy, so nothing can be swapped between the check and the load (S15).
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from carrara.contracts.release import ArtifactFile, GoldenRows, ReleaseManifest, digest_files
-from carrara.kernel.digests import Digest, digest_file
+from carrara.kernel.digests import Digest, digest_bytes, digest_file
 from carrara.kernel.errors import Corrupted
 from carrara.kernel.ids import uuid7
 from carrara.storage.blobs import Blobs, TreeFile
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MAX_GOLDEN_BYTES = 64 << 20
 _UNWANTED_SECONDS = 24 * 3600.0
+_GOLDEN_SUFFIX = ".golden"
 _FOLDER_MODE = 0o555
 _FILE_MODE = 0o444
 
@@ -47,14 +49,16 @@ class ArtifactCache:
     def open(self, digest: str, manifest: ReleaseManifest) -> VerifiedArtifact:
         """The release's folder, verified. `Corrupted`, `NotFound`, `Unavailable` as the store says.
 
-        A cached copy that is no longer right is thrown away and fetched again once: disks fail, too.
+        Asks the store only for what is not here: serving must come back while the store is away. A cached copy that is
+        no longer right is thrown away and fetched again once: disks fail, too. `OSError` says nothing of the copy (out
+        of descriptors, a disk that hangs), so it stays.
         """
         folder = self._root / digest.removeprefix("sha256:")
-        golden = self._golden(manifest)
+        golden = self._golden(manifest, folder.with_suffix(_GOLDEN_SUFFIX))
         try:
             self._fetch(manifest, folder)
             hashed = _hash(folder, manifest)
-        except (Corrupted, OSError) as error:
+        except Corrupted as error:
             log.warning("the cached copy of %s is damaged and is fetched again: %s", digest, error)
             _remove(folder)
             self._fetch(manifest, folder)
@@ -71,17 +75,33 @@ class ArtifactCache:
         """Removes copies that no route names and that nobody fetched for a day."""
         names = {digest.removeprefix("sha256:") for digest in wanted}
         oldest = time.time() - _UNWANTED_SECONDS
-        for folder in self._root.iterdir() if self._root.is_dir() else ():
-            if folder.name not in names and folder.stat().st_mtime < oldest:
-                _remove(folder)
+        for path in self._root.iterdir() if self._root.is_dir() else ():
+            if path.name.removesuffix(_GOLDEN_SUFFIX) in names:
+                continue
+            with contextlib.suppress(FileNotFoundError):  # a sibling process prunes, too
+                if path.stat().st_mtime < oldest:
+                    _remove(path)
 
-    def _golden(self, manifest: ReleaseManifest) -> GoldenRows:
-        content = self._blobs.get_bytes(manifest.golden.digest, MAX_GOLDEN_BYTES)
+    def _golden(self, manifest: ReleaseManifest, path: Path) -> GoldenRows:
+        content = _read_if_right(path, manifest.golden.digest)
+        if content is None:
+            content = self._blobs.get_bytes(manifest.golden.digest, MAX_GOLDEN_BYTES)
+            self._keep(content, path)
         golden = GoldenRows.model_validate(msgspec.json.decode(content))
         lengths = {len(values) for values in (*golden.columns.values(), *golden.outputs.values())}
         if lengths - {manifest.golden.rows}:
             raise Corrupted(f"the golden set has columns of {sorted(lengths)} rows, not {manifest.golden.rows}")
         return golden
+
+    def _keep(self, content: bytes, path: Path) -> None:
+        self._root.mkdir(parents=True, exist_ok=True, mode=0o711)
+        arriving = self._root / f"arriving-{uuid7()}"
+        try:
+            arriving.write_bytes(content)
+            arriving.chmod(_FILE_MODE)
+            arriving.replace(path)
+        finally:
+            arriving.unlink(missing_ok=True)
 
     def _fetch(self, manifest: ReleaseManifest, folder: Path) -> None:
         if folder.is_dir():
@@ -99,6 +119,18 @@ class ArtifactCache:
                     raise
         finally:
             _remove(arriving)
+
+
+def _read_if_right(path: Path, digest: str) -> bytes | None:
+    """The file, if it is there and has this digest."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if digest_bytes(content) != digest:
+        log.warning("the cached golden set %s is damaged and is fetched again", path.name)
+        return None
+    return content
 
 
 def _hash(folder: Path, manifest: ReleaseManifest) -> Digest:
@@ -128,9 +160,10 @@ def _make_read_only(folder: Path) -> None:
         Path(parent).chmod(_FOLDER_MODE)
 
 
-def _remove(folder: Path) -> None:
-    if not folder.is_dir():
+def _remove(path: Path) -> None:
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
         return
-    for parent, _, _ in os.walk(folder):
+    for parent, _, _ in os.walk(path):
         Path(parent).chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(path, ignore_errors=True)

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 REHEARSE_EVERY_SECONDS = 300.0
 _LOADS_AT_ONCE = 2
 _RETRY_SECONDS = (5.0, 15.0, 60.0, 300.0)
+_STORE_RETRY_SECONDS = 15.0
 
 
 @dataclass
@@ -127,7 +128,7 @@ class Slots:
                 log.info("release %s is ready after %.2f s", digest, release.load_seconds)
                 self._swap()
                 return
-            await asyncio.sleep(_RETRY_SECONDS[min(slot.failures, len(_RETRY_SECONDS)) - 1])
+            await asyncio.sleep(retry_seconds(slot.failures, slot.failure))
 
     def _fail(self, digest: str, slot: _Slot, error: SlotFailed) -> None:
         log.error("release %s cannot serve here: %s: %s", digest, error.code, error.message)
@@ -206,6 +207,13 @@ class Slots:
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def retry_seconds(failures: int, failure: SlotFailed | None) -> float:
+    """How long to wait after so many failures. A store that comes back is no fault of the release: look often."""
+    pause = _RETRY_SECONDS[min(failures, len(_RETRY_SECONDS)) - 1]
+    is_store = failure is not None and failure.code == "store_unavailable"
+    return min(pause, _STORE_RETRY_SECONDS) if is_store else pause
 
 
 def _lives(table: RouteTable) -> dict[Address, tuple[str, ...]]:

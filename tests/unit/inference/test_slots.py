@@ -16,7 +16,8 @@ from carrara.contracts.routes import EndpointRoute, Fallback, RouteTable, SlotSt
 from carrara.inference.data_plane import DataPlane, JsonRequest, Prediction
 from carrara.inference.failures import BadModelOutput, ModelUnavailable
 from carrara.inference.prediction_ids import PredictionIds
-from carrara.inference.slots import Slots
+from carrara.inference.slot import SlotFailed
+from carrara.inference.slots import Slots, retry_seconds
 from carrara.kernel.errors import NotFound
 
 pytestmark = pytest.mark.anyio
@@ -260,3 +261,11 @@ async def test_a_warm_release_that_changed_its_answers_has_failed_and_is_loaded_
     assert house.state_of(ONE) is SlotState.FAILED
     await serving(house, ONE)
     assert (await house.ask()).to_json()["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "pauses"),
+    [("load_failed", [5.0, 15.0, 60.0, 300.0, 300.0]), ("store_unavailable", [5.0, 15.0, 15.0, 15.0, 15.0])],
+)
+async def test_a_store_that_was_away_is_asked_again_soon(code: str, pauses: list[float]) -> None:
+    assert [retry_seconds(failures, SlotFailed("no", code=code)) for failures in range(1, 6)] == pauses
