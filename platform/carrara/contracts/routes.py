@@ -83,12 +83,17 @@ class ReleaseReport(Answer):
 
 
 class EndpointReport(Answer):
-    """Which releases this process gives requests to, at which generation, and how it went since it booted."""
+    """Which releases this process gives requests to, at which generation, and how it went since it booted.
+
+    `gave_up`: those that the table wants live and that broke or do not load here; one may be in `live` still, where
+    nothing else is left to answer.
+    """
 
     project: str
     endpoint: str
     live: list[str]
     on_fallback: bool
+    gave_up: list[str] = []
     requests: int = 0
     errors: int = 0
     model_faults: int = 0

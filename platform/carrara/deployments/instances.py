@@ -82,7 +82,7 @@ def rehearsed(instance: Instance, release: Release, now: datetime) -> Check:
     held = holds(instance, release, 0)
     if not held.passed:
         return held
-    if any(report.live == [release.digest] for report in instance.endpoints.values()):
+    if any(_relies_on(report, release) for report in instance.endpoints.values()):
         return _passed(instance.name, f"answers requests with {release.title}")
     at = instance.releases[release.digest].golden_at
     age = (now - at).total_seconds() if at else None
@@ -101,12 +101,16 @@ def answers(instance: Instance, address: Address, release: Release | None, gener
     elif instance.generation < generation:
         return _waiting(instance.name, f"has route table {instance.generation}, not yet {generation}")
     report = instance.endpoints.get(address)
-    wanted = [release.digest] if release else []
-    if report is not None and report.live == wanted and (release is not None or report.on_fallback):
+    if report is not None and (_relies_on(report, release) if release else report.on_fallback and not report.live):
         return _passed(instance.name, f"answers {release.title if release else 'with the fallback'}")
     if report is not None and release is not None and report.on_fallback:
         return _failed(instance.name, f"gave up {release.title} and fell back by itself", "fell_back")
     return _waiting(instance.name, f"has not switched to {release.title if release else 'the fallback'} yet")
+
+
+def _relies_on(report: EndpointReport, release: Release) -> bool:
+    """Whether all requests of the endpoint go to this release, and not for want of anything better."""
+    return report.live == [release.digest] and release.digest not in report.gave_up
 
 
 def all_of(name: str, checks: Sequence[Check]) -> Check:

@@ -58,7 +58,8 @@ def plan_endpoint(route: EndpointRoute, loaded: Loaded, before: EndpointRouting 
     1. what the table wants live, if all of it is ready and sound;
     2. while something of it is not ready: what answered before (a switch happens whole or not at all);
     3. of the table's live releases, those that are ready and sound;
-    4. the rollback target, if ready and sound; 5. the declared fallback; 6. a broken release rather than nothing.
+    4. the rollback target, if ready and sound; 5. the declared fallback, which may be 503; 6. where none is declared,
+    a broken release rather than nothing, named in `gave_up`.
     """
     wanted = {slot.release: slot.weight for slot in route.slots if slot.mode is SlotMode.LIVE and slot.weight > 0}
     if not wanted:
@@ -78,8 +79,10 @@ def plan_endpoint(route: EndpointRoute, loaded: Loaded, before: EndpointRouting 
     if lost and route.fallback is not None and route.fallback.kind == "constant":
         return EndpointRouting(fallback=route.fallback, gave_up=lost)
     present = [digest for digest in wanted if digest in loaded.ready]
+    if present and route.fallback is not None:
+        return EndpointRouting(fallback=route.fallback, gave_up=lost)
     if present:
-        return _live(present, [wanted[digest] for digest in present], loaded, ())
+        return _live(present, [wanted[digest] for digest in present], loaded, lost)
     return EndpointRouting(waiting_for=f"{', '.join(missing)} could not be loaded", gave_up=lost)
 
 

@@ -79,6 +79,7 @@ class Slots:
                     endpoint=endpoint,
                     live=[release.digest for release in routing.live],
                     on_fallback=routing.on_fallback,
+                    gave_up=list(routing.gave_up),
                     requests=stats.requests,
                     errors=stats.errors,
                     model_faults=stats.model_faults,

@@ -39,11 +39,20 @@ def _held(release: Release, **changes: Any) -> ReleaseReport:
 
 
 def _process(
-    index: int = 0, *, generation: int = 7, live: Release | None = OLD, on_fallback: bool = False, **held: ReleaseReport
+    index: int = 0,
+    *,
+    generation: int = 7,
+    live: Release | None = OLD,
+    gave_up: Release | None = None,
+    **held: ReleaseReport,
 ) -> Instance:
     reports = list(held.values()) or [_held(OLD), _held(NEW)]
     endpoint = EndpointReport(
-        project=ADDRESS[0], endpoint=ADDRESS[1], live=[live.digest] if live else [], on_fallback=on_fallback
+        project=ADDRESS[0],
+        endpoint=ADDRESS[1],
+        live=[live.digest] if live else [],
+        on_fallback=gave_up is not None,
+        gave_up=[gave_up.digest] if gave_up else [],
     )
     return Instance(
         boot_id=UUID(int=index),
@@ -113,6 +122,12 @@ CASES: Mapping[str, tuple[RolloutState, World, RolloutState | None, str]] = {
         "must answer the golden set",
     ),
     "way back waits and was rehearsed": (R, _world(_process(0, live=None)), S, "1/1"),
+    "way back broke, and answers for want of another": (
+        R,
+        _world(_process(0, gave_up=OLD, old=STALE, new=_held(NEW))),
+        None,
+        "must answer the golden set",
+    ),
     "way back cannot load": (
         R,
         _world(_process(0, old=_held(OLD, state=SlotState.FAILED, error="gone"), new=_held(NEW))),
@@ -132,9 +147,21 @@ CASES: Mapping[str, tuple[RolloutState, World, RolloutState | None, str]] = {
     "one has not switched": (S, _world(SWITCHED, _process(1)), None, "has not switched"),
     "one fell back by itself": (
         S,
-        _world(SWITCHED, _process(1, live=OLD, on_fallback=True)),
+        _world(SWITCHED, _process(1, live=OLD, gave_up=NEW)),
         RolloutState.FAILED,
         "fell back by itself",
+    ),
+    "one answers 503 instead": (
+        S,
+        _world(SWITCHED, _process(1, live=None, gave_up=NEW)),
+        RolloutState.FAILED,
+        "gave up delays v2",
+    ),
+    "one goes on with it for want of another": (
+        S,
+        _world(SWITCHED, _process(1, live=NEW, gave_up=NEW)),
+        RolloutState.FAILED,
+        "gave up delays v2",
     ),
     "nobody could say": (S, _world(), None, "no serving process"),
 }

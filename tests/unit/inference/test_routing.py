@@ -56,14 +56,22 @@ def before(*live: Release, fallback: Fallback | None = None) -> EndpointRouting:
             table({"new": 100}, target="old"), loaded(OLD, NEW, broke=("new",)), before(NEW), ["old"], True, id="broke"
         ),
         pytest.param(
-            table({"new": 100}), loaded(OLD, NEW, broke=("new",)), before(NEW), ["new"], False, id="broke, no way back"
+            table({"new": 100}), loaded(OLD, NEW, broke=("new",)), before(NEW), ["new"], True, id="broke, no way back"
+        ),
+        pytest.param(
+            table({"new": 100}, fallback=UNAVAILABLE),
+            loaded(NEW, broke=("new",)),
+            before(NEW),
+            [],
+            True,
+            id="broke, declared 503",
         ),
         pytest.param(
             table({"new": 100}, target="old"),
             loaded(OLD, NEW, broke=("new", "old")),
             None,
             ["new"],
-            False,
+            True,
             id="all broke",
         ),
         pytest.param(

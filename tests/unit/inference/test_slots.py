@@ -230,6 +230,21 @@ async def test_a_broken_release_is_tried_again_only_when_the_table_changes_for_i
     assert (await house.ask()).to_json()["version"] == 2
 
 
+@pytest.mark.parametrize(("fallback", "live"), [(Fallback(kind="unavailable"), []), (None, [TWO.digest])])
+async def test_a_release_that_breaks_without_a_way_back_is_never_reported_as_well(
+    house: House, fallback: Fallback | None, live: list[str]
+) -> None:
+    house.apply(route(TWO, fallback=fallback))
+    await serving(house, TWO)
+    house.loader.runtimes[TWO.digest].trouble = "it died 3 times"
+
+    with pytest.raises(BadModelOutput):
+        await house.ask(act="nan")
+
+    (report,) = house.slots.endpoint_reports()
+    assert (report.live, report.on_fallback, report.gave_up) == (live, True, [TWO.digest])
+
+
 async def test_no_rows_need_no_model(house: House) -> None:
     house.apply(route(ONE))
     await serving(house, ONE)
