@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 
 from carrara.api.errors import install_error_handlers
-from carrara.api.middleware import RequestLog
+from carrara.api.middleware import NoNul, RequestLog
 from carrara.api.routes import (
     access,
     approvals,
@@ -75,5 +75,6 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(internal_serving.router)
     app.include_router(health.router)
     app.include_router(make_router(proxy))
+    app.add_middleware(NoNul)
     app.add_middleware(RequestLog)
     return app

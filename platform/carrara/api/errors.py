@@ -8,6 +8,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from carrara.contracts.problem import Problem, ProblemIssue
+from carrara.contracts.wire import BAD_VALUE
 from carrara.kernel import errors
 
 STATUS: dict[type[errors.CarraraError], int] = {
@@ -53,6 +54,11 @@ def problem_of(error: errors.CarraraError, request_id: str | None) -> Problem:
     )
 
 
+def answer_to(error: errors.CarraraError, request_id: str | None) -> JSONResponse:
+    """The whole answer to a failure of ours, for who stands before the routes."""
+    return _answer(problem_of(error, request_id))
+
+
 async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.CarraraError)  # noqa: S101  # registered for this kind only
     headers = {}
@@ -68,17 +74,22 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
 async def _malformed(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # registered for this kind only
     issues = [
-        ProblemIssue(where=".".join(str(part) for part in found["loc"]), message=found["msg"], code=found["type"])
+        ProblemIssue(
+            where=".".join(str(part) for part in (*found["loc"], *found.get("ctx", {}).get("place", ()))),
+            message=found["msg"],
+            code=found["type"],
+        )
         for found in error.errors()
     ]
     first = issues[0]
+    code = BAD_VALUE if first.code == BAD_VALUE else "invalid"
     return _answer(
         Problem(
-            type="urn:carrara:problem:invalid",
+            type=f"urn:carrara:problem:{code}",
             title="invalid request",
             status=422,
             detail=f"{first.where}: {first.message}" + (f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""),
-            code="invalid",
+            code=code,
             kind="invalid",
             issues=issues,
             request_id=_request_id(request),

@@ -8,11 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
-from carrara.kernel.errors import Unavailable
+from carrara.kernel.errors import Invalid, Unavailable
 
 _AFTER_COMMIT = "carrara.after_commit"
 _SET_SCOPE = text(
@@ -41,7 +41,10 @@ EVERYTHING = Scope(role=Role.CONTROLLER)
 
 
 class Database:
-    """Connections to the one truth. Losing it raises `Unavailable`, never a driver's error."""
+    """Connections to the one truth. Losing it raises `Unavailable`, never a driver's error.
+
+    A value that a column cannot hold is `Invalid(bad_value)`: a net below the checks at the edges, which name places.
+    """
 
     def __init__(self, url: str, *, pool_size: int = 10, statement_timeout_seconds: float = 30.0) -> None:
         options = f"-c statement_timeout={int(statement_timeout_seconds * 1000)} -c lock_timeout=10000 -c timezone=UTC"
@@ -120,6 +123,8 @@ def _as_unavailable() -> Iterator[None]:
         raise Unavailable("every database connection is busy; try again", retry_after_seconds=1) from error
     except (OperationalError, InterfaceError) as error:
         raise Unavailable(f"the database did not answer: {_first_line(error)}") from error
+    except DataError as error:
+        raise Invalid(f"a value is not one that can be stored: {_first_line(error)}", code="bad_value") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise Unavailable(f"the connection to the database was lost: {_first_line(error)}") from error
