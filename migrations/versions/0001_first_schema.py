@@ -76,11 +76,13 @@ def upgrade() -> None:
         sa.Column("boot_id", sa.Uuid(), nullable=False),
         sa.Column("instance", sa.String(), nullable=False),
         sa.Column("index", sa.Integer(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("report", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("reported_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("left_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("boot_id", name=op.f("pk_serving_instances")),
     )
     op.create_table(
@@ -526,6 +528,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("project_id", sa.Uuid(), nullable=False),
         sa.CheckConstraint("decision IN ('approved', 'rejected')", name=op.f("ck_approvals_decision")),
+        sa.CheckConstraint("revoked_at IS NULL OR decision = 'approved'", name=op.f("ck_approvals_revocable")),
         sa.ForeignKeyConstraint(
             ["project_id", "endpoint_id"],
             ["endpoints.project_id", "endpoints.id"],
@@ -696,7 +699,11 @@ def _append_only() -> list[str]:
             f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table}"
             " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()",
         ]
-    return statements
+    return [
+        *statements,
+        f"REVOKE UPDATE, DELETE ON approvals FROM {APP}",
+        f"GRANT UPDATE (revoked_at, revoked_by, revocation_reason) ON approvals TO {APP}",
+    ]
 
 
 def _four_eyes() -> list[str]:

@@ -31,6 +31,7 @@ class Process:
     wrong_hash: set[str] = field(default_factory=set)
     frozen_table: RouteTable | None = None
     golden_at: datetime | None = None
+    reports: int = 0
 
     def report(self, *, lease_seconds: float = 30.0) -> int:
         table = self.frozen_table or read_routes(self.database)
@@ -41,10 +42,12 @@ class Process:
             live = [slot.release for slot in route.slots if slot.mode is SlotMode.LIVE and slot.release in ready]
             report = EndpointReport(project=route.project, endpoint=route.endpoint, live=live, on_fallback=not live)
             endpoints.append(report)
+        self.reports += 1
         told = InstanceReport(
             instance=self.instance,
             index=self.index,
             boot_id=self.boot_id,
+            sequence=self.reports,
             generation=table.generation,
             releases=releases,
             endpoints=endpoints,

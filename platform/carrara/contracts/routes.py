@@ -100,12 +100,16 @@ class EndpointReport(Answer):
 
 
 class InstanceReport(Answer):
-    """One serving process, every few seconds. It renews the instance's lease."""
+    """One serving process, every few seconds. It renews the instance's lease.
+
+    `sequence` grows with each report of a boot: one that arrives late must not undo a newer one.
+    """
 
     instance: str
-    index: int
+    index: int = Field(ge=0, lt=1 << 31)
     boot_id: UUID
-    generation: int
+    sequence: int = Field(ge=0, lt=1 << 63)
+    generation: int = Field(ge=-1, lt=1 << 62)
     releases: list[ReleaseReport]
     endpoints: list[EndpointReport]
     notes: dict[str, Any] = {}

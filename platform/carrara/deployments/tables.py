@@ -44,6 +44,7 @@ class ApprovalRow(Created, ProjectOwned, Row):
         belongs("endpoint_id", "endpoints"),
         belongs("evaluation_id", "evaluations"),
         CheckConstraint("decision IN ('approved', 'rejected')", name="decision"),
+        CheckConstraint("revoked_at IS NULL OR decision = 'approved'", name="revocable"),
         Index("ix_approvals_subject", "project_id", "endpoint_id", "release_id"),
     )
 
@@ -130,15 +131,20 @@ class RouteGenerationRow(Row):
 
 
 class InstanceRow(Row):
-    """The lease of one serving process: what it says that it serves, by digests that it hashed itself."""
+    """The lease of one serving process: what it says that it serves, by digests that it hashed itself.
+
+    A process that ended in good order keeps its row for a while, with `left_at`, against reports that come late.
+    """
 
     __tablename__ = "serving_instances"
 
     boot_id: Mapped[UUID] = mapped_column(primary_key=True)
     instance: Mapped[str]
     index: Mapped[int]
+    sequence: Mapped[int] = mapped_column(BigInteger)
     generation: Mapped[int] = mapped_column(BigInteger)
     report: Mapped[dict[str, Any]]
     started_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     reported_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     lease_until: Mapped[datetime]
+    left_at: Mapped[datetime | None]

@@ -46,6 +46,7 @@ class Follower:
     trouble: str = ""
     _saved_at: float = 0.0
     _is_ahead: bool = False
+    _reports: int = 0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -96,6 +97,7 @@ class Follower:
         while True:
             self._wake.clear()
             try:
+                self._reports += 1
                 self._hear(await self.client.report(self.current_report()))
             except PlatformAway as error:
                 log.debug("%s", error.message)
@@ -124,6 +126,7 @@ class Follower:
             instance=self.identity.instance,
             index=self.identity.index,
             boot_id=self.identity.boot_id,
+            sequence=self._reports,
             generation=table.generation if table is not None else -1,
             releases=self.slots.release_reports(),
             endpoints=self.slots.endpoint_reports(),

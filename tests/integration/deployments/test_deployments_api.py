@@ -218,6 +218,7 @@ def test_lease_is_renewed_and_taken_back(api: Api) -> None:
         "instance": "serving-1",
         "index": 0,
         "boot_id": str(process.boot_id),
+        "sequence": 2,
         "generation": 1,
         "releases": [],
         "endpoints": [],

@@ -110,6 +110,17 @@ async def test_a_platform_that_went_back_to_an_older_table_is_followed(tmp_path:
     assert follower.slots.table == table(5)
 
 
+async def test_reports_are_numbered(tmp_path: Path) -> None:
+    platform = ScriptedPlatform(deque())
+    reporting = asyncio.create_task(follower_of(platform, tmp_path).report())
+    async with asyncio.timeout(10):
+        while len(platform.reports) < 2:
+            await asyncio.sleep(0.01)
+    reporting.cancel()
+
+    assert [report.sequence for report in platform.reports[:2]] == [1, 2]
+
+
 async def test_the_answer_to_a_report_confirms_the_table(tmp_path: Path) -> None:
     RouteFile(tmp_path / "routes.json").write(table(4), SystemClock().now().replace(year=2020))
     platform = ScriptedPlatform(deque(), generation=4)
