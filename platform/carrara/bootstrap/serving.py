@@ -1,6 +1,5 @@
 """The composition of a serving process: which store, which cache, which runtime."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,6 @@ class ServingParts:
     loader: SlotLoader
     routes_path: Path
     close: Callable[[], None]
-
-
-def main(settings: Settings) -> None:
-    """`carrara serving`: the parent of the serving processes; returns when they have drained."""
-    # serving is an edge above this layer and imports `compose`; the command is found here like all others
-    importlib.import_module("carrara.serving.parent").main(settings)
 
 
 def compose(settings: Settings, *, instance: str, index: int) -> ServingParts:
