@@ -8,6 +8,7 @@ from carrara.contracts import deployments as wire
 from carrara.contracts.wire import Page
 from carrara.deployments import acts, history_store, releases, store
 from carrara.deployments.domain import Approval, By, Decision, Endpoint, RolloutState
+from carrara.deployments.ledger import newest_decisions
 from carrara.deployments.ports import Neighbours
 from carrara.deployments.rolling_back import take_back
 from carrara.deployments.views import approval_view, names_of
@@ -72,10 +73,14 @@ def revoke(
 ) -> wire.ApprovalView:
     """Takes an approval back. A rollout that rests on it ends; if its release is live, the endpoint goes back at once.
 
+    `Refused(not_an_approval)` for a rejection: only a new decision takes its place, and the author can make none.
     `Refused` if there is nothing to go back to. Doing it twice is fine.
     """
     endpoint = store.find_endpoint(session, project.id, endpoint_name, lock=True)
     approval = history_store.find_approval(session, endpoint, approval_id)
+    if approval.decision is not Decision.APPROVED:
+        message = "a rejection cannot be revoked: an approver who thinks otherwise approves the release"
+        raise Refused(message, code="not_an_approval", decision=approval.decision.value)
     if approval.revoked_at is not None:
         return _view(session, project, endpoint, approval)
     revoked = history_store.revoke_approval(session, approval, actor.id, reason)
@@ -83,11 +88,8 @@ def revoke(
     by = By(actor.id, actor.name)
     told = f"its approval was revoked: {reason}"
     endpoint = _end_rollout_of(session, endpoint, approval, by, told)
-    approvals = history_store.approvals_of(session, endpoint)
-    stands = any(
-        other.release_id == approval.release_id and other.revoked_at is None and other.decision is Decision.APPROVED
-        for other in approvals
-    )
+    newest = newest_decisions(history_store.approvals_of(session, endpoint)).get(approval.release_id)
+    stands = newest is not None and newest.decision is Decision.APPROVED
     if endpoint.desired == approval.release_id and not stands:
         take_back(session, project, endpoint, by=by, reason=told)
     else:
