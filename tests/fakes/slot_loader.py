@@ -33,7 +33,7 @@ class FakeLoader:
         golden = GoldenRows(columns={"value": [1.0]}, outputs={"prediction": [1.0 + manifest.version * 100.0]})
         artifact = VerifiedArtifact(Path("nowhere"), Digest(digest), golden)
         release = LoadedRelease(digest, manifest, artifact, runtime=runtime, max_rows=100)
-        release.rehearsal = Rehearsal(1, 0.1, datetime.now(UTC))
+        release.rehearsal = Rehearsal(1, 0.1, datetime.now(UTC), self.clock.monotonic())
         return release
 
 

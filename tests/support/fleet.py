@@ -30,7 +30,7 @@ class Process:
     loading: set[str] = field(default_factory=set)
     wrong_hash: set[str] = field(default_factory=set)
     frozen_table: RouteTable | None = None
-    golden_at: datetime | None = None
+    golden_age_seconds: float = 0.0
     reports: int = 0
 
     def report(self, *, lease_seconds: float = 30.0) -> int:
@@ -70,7 +70,8 @@ class Process:
             load_seconds=0.5,
             golden_rows=manifest.golden.rows,
             golden_seconds=0.01,
-            golden_at=self.golden_at or datetime.now(UTC),
+            golden_at=datetime.now(UTC),
+            golden_age_seconds=self.golden_age_seconds,
         )
 
 

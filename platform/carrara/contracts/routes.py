@@ -69,7 +69,11 @@ class SlotState(StrEnum):
 
 
 class ReleaseReport(Answer):
-    """`hashed_digest`: the digest over the bytes that this process loaded, hashed by itself."""
+    """`hashed_digest`: the digest over the bytes that this process loaded, hashed by itself.
+
+    `golden_age_seconds`: how long before this report the golden set was answered, by a clock that nobody sets;
+    `golden_at`: the same by the host's wall clock, for people.
+    """
 
     digest: str
     state: SlotState
@@ -80,6 +84,7 @@ class ReleaseReport(Answer):
     golden_rows: int | None = None
     golden_seconds: float | None = None
     golden_at: datetime | None = None
+    golden_age_seconds: float | None = Field(default=None, ge=0)
 
 
 class EndpointReport(Answer):

@@ -33,7 +33,8 @@ _FORGET = text("DELETE FROM serving_instances WHERE lease_until < now() - :secon
 
 
 def renew_lease(session: Session, report: InstanceReport, *, lease_seconds: float) -> int:
-    """Keeps the report unless a newer one is here, renews the lease by the database's clock, and gives the generation that serving should have.
+    """Keeps the report, unless a newer one is here, renews the lease by the database's clock, and gives the generation
+    that serving should have.
 
     Wakes the reconciler if a rollout waits for evidence. A process that has seen a higher number (the database came
     back from a backup) makes ours outrun it.

@@ -78,17 +78,20 @@ def holds(instance: Instance, release: Release, generation: int) -> Check:
 
 
 def rehearsed(instance: Instance, release: Release, now: datetime) -> Check:
-    """Whether the process holds the release and lately answered its golden set, or requests with it at this moment."""
+    """Whether the process holds the release and lately answered its golden set, or requests with it at this moment.
+
+    `now` and `reported_at` are the database's; of the process only a difference is believed.
+    """
     held = holds(instance, release, 0)
     if not held.passed:
         return held
     if any(_relies_on(report, release) for report in instance.endpoints.values()):
         return _passed(instance.name, f"answers requests with {release.title}")
-    at = instance.releases[release.digest].golden_at
-    age = (now - at).total_seconds() if at else None
+    told = instance.releases[release.digest].golden_age_seconds
+    age = None if told is None else told + (now - instance.reported_at).total_seconds()
     if age is None or age > MAX_REHEARSAL_AGE_SECONDS:
-        told = "never said when" if age is None else f"last did so {age:.0f} s ago"
-        return _waiting(instance.name, f"must answer the golden set of {release.title} again: it {told}")
+        last = "never said when" if age is None else f"last did so {age:.0f} s ago"
+        return _waiting(instance.name, f"must answer the golden set of {release.title} again: it {last}")
     return _passed(instance.name, f"rehearsed {release.title} {max(age, 0):.0f} s ago")
 
 

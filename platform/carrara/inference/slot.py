@@ -28,11 +28,13 @@ class SlotFailed(CarraraError):  # noqa: N818
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """That the golden set was answered: how many rows, in how many seconds, when."""
+    """That the golden set was answered: how many rows, in how many seconds, when. `ended`: `at` on the monotonic clock,
+    from which its age is told; a wall clock can be wrong."""
 
     rows: int
     seconds: float
     at: datetime
+    ended: float
 
 
 class LoadedRelease:
@@ -64,7 +66,8 @@ class LoadedRelease:
         tolerance = self.manifest.golden.absolute_tolerance
         if difference := first_difference(self._golden.outputs, outputs, tolerance):
             raise SlotFailed(f"it does not give its golden answers: {difference}", code="wrong_golden_answers")
-        self.rehearsal = Rehearsal(self.manifest.golden.rows, clock.monotonic() - started, clock.now())
+        ended = clock.monotonic()
+        self.rehearsal = Rehearsal(self.manifest.golden.rows, ended - started, clock.now(), ended)
 
     async def _answer_golden(self) -> dict[str, list[Any]]:
         outputs: dict[str, list[Any]] = {name: [] for name in self._golden.outputs}

@@ -67,7 +67,7 @@ class Slots:
         self._swap()
 
     def release_reports(self) -> list[ReleaseReport]:
-        return [_report(digest, slot) for digest, slot in self._slots.items()]
+        return [_report(digest, slot, self.loader.clock.monotonic()) for digest, slot in self._slots.items()]
 
     def endpoint_reports(self) -> list[EndpointReport]:
         reports = []
@@ -236,7 +236,7 @@ def _in_order(table: RouteTable) -> list[str]:
     return sorted((digest for digest in ranks if digest in table.releases), key=lambda digest: (ranks[digest], digest))
 
 
-def _report(digest: str, slot: _Slot) -> ReleaseReport:
+def _report(digest: str, slot: _Slot, now: float) -> ReleaseReport:
     release, rehearsal = slot.release, slot.release.rehearsal if slot.release is not None else None
     return ReleaseReport(
         digest=digest,
@@ -248,4 +248,5 @@ def _report(digest: str, slot: _Slot) -> ReleaseReport:
         golden_rows=rehearsal.rows if rehearsal is not None else None,
         golden_seconds=round(rehearsal.seconds, 4) if rehearsal is not None else None,
         golden_at=rehearsal.at if rehearsal is not None else None,
+        golden_age_seconds=round(max(0.0, now - rehearsal.ended), 3) if rehearsal is not None else None,
     )

@@ -34,7 +34,11 @@ class Identity:
 
 @dataclass
 class Follower:
-    """`trouble`: why the platform could not be followed just now, or empty. `taken` is called with each new table."""
+    """`trouble`: why the platform could not be followed just now, or empty. `taken` is called with each new table.
+
+    `confirmed_at`: when the platform last confirmed the table, by the wall clock. That is for people and for the next
+    start; how long ago it was is counted by the monotonic clock.
+    """
 
     identity: Identity
     client: PlatformClient
@@ -44,6 +48,7 @@ class Follower:
     taken: Callable[[RouteTable], None]
     confirmed_at: datetime | None = None
     trouble: str = ""
+    _confirmed_mark: float = float("-inf")
     _saved_at: float = 0.0
     _is_ahead: bool = False
     _reports: int = 0
@@ -55,15 +60,14 @@ class Follower:
     @property
     def stale_seconds(self) -> float:
         """How long ago the platform last confirmed the table; infinity if never."""
-        if self.confirmed_at is None:
-            return float("inf")
-        return max(0.0, (self.clock.now() - self.confirmed_at).total_seconds())
+        return self.clock.monotonic() - self._confirmed_mark
 
     def start_from_disk(self) -> None:
         """Serves by the saved table until the platform answers."""
         saved = self.file.read()
         if saved is not None:
-            self.confirmed_at = saved.confirmed_at
+            age = max(0.0, (self.clock.now() - saved.confirmed_at).total_seconds())
+            self._confirm(saved.confirmed_at, self.clock.monotonic() - age)
             self._take(saved.table)
 
     async def follow(self) -> None:
@@ -84,7 +88,7 @@ class Follower:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # spreads the herd, no secret
                 continue
             failures, self.trouble, self._is_ahead = 0, "", False
-            self.confirmed_at = self.clock.now()
+            self._confirm(self.clock.now(), self.clock.monotonic())
             is_new = not isinstance(answer, Unchanged) and answer != table
             if not isinstance(answer, Unchanged) and is_new:
                 self._take(answer)
@@ -112,8 +116,11 @@ class Follower:
         """Every report's answer confirms the table, or says that the platform went back to an older one."""
         table = self.slots.table
         if table is not None and generation == table.generation:
-            self.confirmed_at = self.clock.now()
+            self._confirm(self.clock.now(), self.clock.monotonic())
         self._is_ahead = table is not None and generation < table.generation
+
+    def _confirm(self, at: datetime, mark: float) -> None:
+        self.confirmed_at, self._confirmed_mark = at, mark
 
     def current_report(self) -> InstanceReport:
         table = self.slots.table

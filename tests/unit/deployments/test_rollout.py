@@ -33,7 +33,7 @@ def _held(release: Release, **changes: Any) -> ReleaseReport:
         "state": SlotState.READY,
         "hashed_digest": release.digest,
         "golden_rows": 5,
-        "golden_at": NOW - timedelta(seconds=60),
+        "golden_age_seconds": 60.0,
     }
     return ReleaseReport.model_validate({**ready, **changes})
 
@@ -93,7 +93,8 @@ P, R, S = RolloutState.PREPARING, RolloutState.REHEARSING, RolloutState.SWITCHIN
 FAILED = _held(NEW, state=SlotState.FAILED, error_code="load_failed", error="no module named 'lightgbm'")
 LOADING = _held(NEW, state=SlotState.LOADING)
 OTHER_BYTES = _held(NEW, hashed_digest=OLD.digest)
-STALE = _held(OLD, golden_at=NOW - timedelta(hours=1))
+STALE = _held(OLD, golden_age_seconds=3600.0, golden_at=NOW + timedelta(days=1))
+BY_A_SLOW_CLOCK = _held(OLD, golden_at=NOW - timedelta(days=1))
 SWITCHED = _process(live=NEW)
 
 CASES: Mapping[str, tuple[RolloutState, World, RolloutState | None, str]] = {
@@ -122,6 +123,12 @@ CASES: Mapping[str, tuple[RolloutState, World, RolloutState | None, str]] = {
         "must answer the golden set",
     ),
     "way back waits and was rehearsed": (R, _world(_process(0, live=None)), S, "1/1"),
+    "way back was rehearsed by a clock that is slow": (
+        R,
+        _world(_process(0, live=None, old=BY_A_SLOW_CLOCK, new=_held(NEW))),
+        S,
+        "1/1",
+    ),
     "way back broke, and answers for want of another": (
         R,
         _world(_process(0, gave_up=OLD, old=STALE, new=_held(NEW))),
@@ -183,6 +190,13 @@ def test_what_cannot_be_told_holds_until_the_deadline_and_then_fails(state: Roll
     assert (at_deadline.to, at_deadline.code) == (RolloutState.FAILED, "could_not_tell")
     assert "no serving process" in at_deadline.reason
     assert at_deadline.goes_back is (state is S)
+
+
+@pytest.mark.parametrize(("silent_seconds", "to"), [(839, S), (841, None)])
+def test_a_rehearsal_ages_while_a_process_is_silent(silent_seconds: int, to: RolloutState | None) -> None:
+    told = replace(_process(0, live=None), reported_at=NOW - timedelta(seconds=silent_seconds))
+
+    assert advance(_rollout(R), _world(told), NOW).to is to
 
 
 def test_evidence_counts_also_after_the_deadline() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from carrara.inference.failures import BadModelOutput, ModelUnavailable
 from carrara.inference.prediction_ids import PredictionIds
 from carrara.inference.slot import SlotFailed
 from carrara.inference.slots import Slots, retry_seconds
+from carrara.kernel.clock import SystemClock
 from carrara.kernel.errors import NotFound
 
 pytestmark = pytest.mark.anyio
@@ -264,6 +266,29 @@ async def test_a_warm_release_answers_its_golden_set_again(house: House) -> None
     after = {report.digest: report.golden_at for report in house.slots.release_reports()}
     assert after[ONE.digest] != before[ONE.digest]
     assert after[TWO.digest] == before[TWO.digest]
+
+
+@dataclass
+class LateClock(SystemClock):
+    """Stands still in the wrong century; `passed` seconds have gone by all the same."""
+
+    passed: float = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2000, 1, 1, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return self.passed
+
+
+async def test_the_age_of_a_rehearsal_is_told_whatever_the_wall_clock_says(house: House) -> None:
+    house.loader.clock = clock = LateClock()
+    house.apply(route(ONE))
+    await serving(house, ONE)
+
+    clock.passed = 42.5
+
+    assert [report.golden_age_seconds for report in house.slots.release_reports()] == [42.5]
 
 
 async def test_a_warm_release_that_changed_its_answers_has_failed_and_is_loaded_again(house: House) -> None:

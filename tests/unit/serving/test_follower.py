@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -108,6 +109,31 @@ async def test_a_platform_that_went_back_to_an_older_table_is_followed(tmp_path:
 
     assert platform.asked == [None, 9, None, 5]
     assert follower.slots.table == table(5)
+
+
+class JumpyClock(SystemClock):
+    """Its wall clock may be anywhere."""
+
+    offset = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.offset
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=365), timedelta(days=-365)])
+async def test_a_wall_clock_that_jumps_does_not_age_the_table(tmp_path: Path, jump: timedelta) -> None:
+    platform = ScriptedPlatform(deque([table(3)]))
+    follower = follower_of(platform, tmp_path)
+    follower.clock = clock = JumpyClock()
+    await run_until_asked(follower, platform, 2)
+
+    clock.offset = jump
+
+    assert 0 <= follower.stale_seconds < 5
+
+
+async def test_a_table_that_nobody_confirmed_is_of_no_age(tmp_path: Path) -> None:
+    assert follower_of(ScriptedPlatform(deque()), tmp_path).stale_seconds == float("inf")
 
 
 async def test_reports_are_numbered(tmp_path: Path) -> None:
