@@ -18,6 +18,7 @@ from carrara.deployments.instance_store import forget_silent
 from carrara.deployments.reconciler import reconcile
 from carrara.deployments.route_store import ExpiryWatch
 from carrara.deployments.store import ROLLOUTS_CHANNEL
+from carrara.jobs.attempts import Handlers, end_dead_leases
 from carrara.kernel.clock import SystemClock
 from carrara.kernel.config import Settings
 from carrara.kernel.heartbeat import beat
@@ -31,6 +32,8 @@ from carrara.storage.factory import open_store
 _ASK_EVERY_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 15.0
 _ADOPT_EVERY_SECONDS = 15.0
+_DEAD_SECONDS = 10.0
+_LOOK_FOR_DEAD_EVERY_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -99,6 +102,11 @@ def _loops(settings: Settings, database: Database) -> list[Loop]:
     heads = settings.data_dir / HEADS_FILE
     registry = _registry(settings, database)
 
+    failing: Handlers = {JobKind.VALIDATE: registry.validate}  # to the other kinds a final failure means nothing more
+
+    def end_leases() -> None:
+        end_dead_leases(database, failing, dead_seconds=_DEAD_SECONDS)
+
     def forget() -> None:
         with database.transaction(EVERYTHING) as session:
             forget_silent(session)
@@ -111,6 +119,7 @@ def _loops(settings: Settings, database: Database) -> list[Loop]:
         Loop("silent instances", forget, 10.0),
         Loop("expired tokens", expiry.look, 2.0),
         Loop("adoption", registry.sweep, _ADOPT_EVERY_SECONDS),
+        Loop("dead leases", end_leases, _LOOK_FOR_DEAD_EVERY_SECONDS),
     ]
 
 

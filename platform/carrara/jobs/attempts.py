@@ -19,7 +19,7 @@ from carrara.jobs import leases
 from carrara.jobs.domain import JOB_STATES, AttemptOutcome, Finding, judge_ready, pause_seconds
 from carrara.jobs.leases import ReadyJob
 from carrara.jobs.ports import ClaimedJob, JobHandler
-from carrara.persistence.database import EVERYTHING, Scope, enter_scope, savepoint
+from carrara.persistence.database import EVERYTHING, Database, Scope, enter_scope, savepoint
 
 WORKER_ACTOR = (None, "worker")
 _TOKEN_BYTES = 32
@@ -56,12 +56,26 @@ def claim(session: Session, handlers: Handlers, *, worker: str, lease_seconds: f
     return None
 
 
-def expire_one(session: Session, handlers: Handlers) -> bool:
-    """Takes one job from a worker that is gone: back to the queue, or to its end. False when there is none.
+def end_dead_leases(database: Database, handlers: Handlers, *, dead_seconds: float) -> int:
+    """Takes every job from a worker that is gone, whatever its kind, each in a transaction of its own; how many.
 
-    For a process that does not run jobs itself: a claim does the same on its way. Needs the controller's role.
+    For the controller, so that no job waits for a free worker to be told of its end.
     """
-    ready = leases.next_ready(session, handlers.keys(), only_expired=True)
+    ended = 0
+    while True:
+        with database.transaction(EVERYTHING) as session:
+            if not expire_one(session, handlers, dead_seconds=dead_seconds):
+                return ended
+        ended += 1
+
+
+def expire_one(session: Session, handlers: Handlers, *, dead_seconds: float = 0.0) -> bool:
+    """Takes one job whose lease ran out `dead_seconds` ago: back to the queue, or to its end. False: there is none.
+
+    A claim does the same on its way. Needs the controller's role. Kinds without a handler here are those for which
+    a final failure means nothing more.
+    """
+    ready = leases.next_expired(session, dead_seconds)
     if ready is None:
         return False
     if judge_ready(ready.budget) is not Finding.START:
@@ -159,7 +173,7 @@ def _settle(session: Session, ready: ReadyJob, handlers: Handlers) -> None:
     error = leases.lost_error(job.attempt)
     leases.close_attempt(session, job, AttemptOutcome.LOST, error=error)
     enter_scope(session, Scope(job.project_id, job.submitted_by))
-    _fail_for_good(session, job, handlers[job.kind], error)
+    _fail_for_good(session, job, handlers.get(job.kind), error)
     enter_scope(session, EVERYTHING)
 
 
@@ -177,12 +191,13 @@ def _cancel(session: Session, job: ClaimedJob, peak_memory_bytes: int | None) ->
     return Ending.CANCELLED
 
 
-def _fail_for_good(session: Session, job: ClaimedJob, handler: JobHandler, error: JobError) -> None:
+def _fail_for_good(session: Session, job: ClaimedJob, handler: JobHandler | None, error: JobError) -> None:
     JOB_STATES.check(JobState.RUNNING, JobState.FAILED)
     leases.finish(session, job.id, JobState.FAILED, error=error)
     try:
         with savepoint(session):
-            handler.record_failure(session, job, error)
+            if handler is not None:
+                handler.record_failure(session, job, error)
     except Exception:  # noqa: BLE001  # a handler's bug must not leave the job at the head of the queue for ever
         _log.exception("job %s failed, and what that means for its %s could not be recorded", job.id, job.kind)
     _audit(session, job, "job.failed", attempt=job.attempt, error_class=error.error_class.value, reason=error.reason)

@@ -23,13 +23,14 @@ _READY = """
     SELECT j.id, j.project_id, p.name AS project, j.kind, j.spec, j.state, j.attempt, j.max_attempts, j.submitted_by,
            j.cancel_requested_at IS NOT NULL AS is_cancel_requested
     FROM jobs j JOIN projects p ON p.id = j.project_id
-    WHERE j.state IN ('queued', 'running') AND j.ready_at <= now()
-      AND j.kind = ANY(:kinds) AND j.schema_version <= :schema_version {only}
+    WHERE j.state IN ('queued', 'running') AND j.schema_version <= :schema_version AND {which}
     ORDER BY j.priority DESC, j.ready_at LIMIT 1
     FOR UPDATE OF j SKIP LOCKED
 """
-_NEXT_READY = text(_READY.format(only=""))
-_NEXT_EXPIRED = text(_READY.format(only="AND j.state = 'running'"))
+_NEXT_READY = text(_READY.format(which="j.ready_at <= now() AND j.kind = ANY(:kinds)"))
+_NEXT_EXPIRED = text(
+    _READY.format(which="j.ready_at <= now() - :dead_seconds * interval '1 second' AND j.state = 'running'")
+)
 _START = text(
     "UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = :worker,"
     " ready_at = now() + :lease_seconds * interval '1 second', started_at = coalesce(started_at, now()),"
@@ -50,7 +51,8 @@ _HOLD = _fenced("SELECT state, attempt, max_attempts, cancel_requested_at IS NOT
 _PROGRESS = _fenced("UPDATE jobs SET progress = :progress").bindparams(bindparam("progress", type_=JSONB))
 _APPEND_LOG = _fenced(
     "INSERT INTO job_logs (id, project_id, job_id, attempt, chunk, text)"
-    " SELECT :log_id, project_id, id, attempt, :chunk, :text FROM jobs"
+    " SELECT :log_id, project_id, id, attempt, :chunk, :text FROM jobs",
+    " ON CONFLICT (project_id, job_id, attempt, chunk) DO UPDATE SET text = excluded.text",
 )
 _FINISH = text(
     "UPDATE jobs SET state = :state, result = :result, error = :error, lease_owner = NULL, finished_at = now()"
@@ -115,11 +117,18 @@ class JobPrincipal:
     submitted_by: UserId
 
 
-def next_ready(session: Session, kinds: Collection[JobKind], *, only_expired: bool = False) -> ReadyJob | None:
+def next_ready(session: Session, kinds: Collection[JobKind]) -> ReadyJob | None:
     """The job to look at first, among those that no other worker is looking at. Needs the controller's role."""
-    query = _NEXT_EXPIRED if only_expired else _NEXT_READY
-    values = {"kinds": [kind.value for kind in kinds], "schema_version": SPEC_SCHEMA_VERSION}
-    row = session.execute(query, values).one_or_none()
+    return _ready(session, _NEXT_READY, {"kinds": [kind.value for kind in kinds]})
+
+
+def next_expired(session: Session, dead_seconds: float) -> ReadyJob | None:
+    """A running job of any kind whose lease ran out so long ago, locked. Needs the controller's role."""
+    return _ready(session, _NEXT_EXPIRED, {"dead_seconds": dead_seconds})
+
+
+def _ready(session: Session, query: TextClause, values: dict[str, Any]) -> ReadyJob | None:
+    row = session.execute(query, {**values, "schema_version": SPEC_SCHEMA_VERSION}).one_or_none()
     if row is None:
         return None
     budget = Budget(JobState(row.state), row.attempt, row.max_attempts, row.is_cancel_requested)
@@ -154,7 +163,7 @@ def set_progress(session: Session, job: ClaimedJob, progress: JobProgress) -> bo
 
 
 def append_log(session: Session, job: ClaimedJob, log_id: UUID, chunk: int, piece: str) -> bool:
-    """False if the lease is lost."""
+    """False if the lease is lost. The same chunk again replaces the first: a commit may have been lost on its way."""
     return _touched(session, _APPEND_LOG, {**_fence(job), "log_id": log_id, "chunk": chunk, "text": piece})
 
 

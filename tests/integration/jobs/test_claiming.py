@@ -106,16 +106,42 @@ def test_a_handler_that_cannot_record_a_failure_does_not_block_the_queue(
     assert world.get(bad).state is JobState.FAILED
 
 
-def test_a_process_that_runs_no_jobs_can_put_lost_ones_back(world: JobWorld) -> None:
-    again, over = world.submit(), world.submit(max_attempts=1)
-    for job in [world.must_claim(), world.must_claim()]:
+def test_a_process_that_runs_no_jobs_ends_dead_leases(world: JobWorld) -> None:
+    again, over, cancelled = world.submit(), world.submit(max_attempts=1), world.submit()
+    claimed = [world.must_claim() for _ in range(3)]
+    world.cancel(cancelled)
+    for job in claimed:
         world.expire(job)
-    with world.database.transaction(EVERYTHING) as session:
-        while attempts.expire_one(session, world.service.handlers):
-            pass
-    assert world.get(again).state is JobState.QUEUED
-    assert world.get(over).state is JobState.FAILED
+    assert attempts.end_dead_leases(world.database, world.service.handlers, dead_seconds=0) == 3
+    states = [world.get(job).state for job in (again, over, cancelled)]
+    assert states == [JobState.QUEUED, JobState.FAILED, JobState.CANCELLED]
+    assert world.marks(over) == [(1, "failed worker_lost")]
+    assert world.get(again).attempt == 1
+    assert [world.end(job) for job in claimed] == [Ending.LOST] * 3
     assert world.must_claim().attempt == 2
+
+
+def test_a_lease_that_ran_out_just_now_is_left_to_its_worker(world: JobWorld) -> None:
+    job = world.submit()
+    world.expire(world.must_claim())
+    assert attempts.end_dead_leases(world.database, world.service.handlers, dead_seconds=60) == 0
+    assert world.get(job).state is JobState.RUNNING
+
+
+def test_a_dead_lease_ends_also_where_nobody_knows_its_kind(world: JobWorld) -> None:
+    over = world.submit(max_attempts=1)
+    world.expire(world.must_claim())
+    assert attempts.end_dead_leases(world.database, {}, dead_seconds=0) == 1
+    assert world.get(over).state is JobState.FAILED
+
+
+def test_a_log_chunk_that_is_written_again_replaces_itself(world: JobWorld) -> None:
+    job_id = world.submit()
+    job = world.must_claim()
+    for piece in ("first", "first"):  # the commit was acknowledged into a cut connection
+        with world.database.transaction(world.scope) as session:
+            assert leases.append_log(session, job, uuid7(), 0, piece)
+    assert world.log(job_id) == "first"
 
 
 def test_a_system_error_is_tried_again_later_and_a_user_error_is_not(world: JobWorld) -> None:
