@@ -28,6 +28,10 @@ $(STAMP): requirements.lock requirements-bootstrap.lock pyproject.toml
 lock:  ## Resolve the dependencies again into requirements.lock (no host names)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url -q --custom-compile-command "make lock" -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml -c requirements.lock --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url -q --custom-compile-command "make lock" -o deploy/requirements.lock
+	echo hatchling | $(BIN)/uv pip compile - -c requirements.lock --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url -q --custom-compile-command "make lock" -o deploy/build.lock
 	echo 'uv==0.13.9' | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url -q --custom-compile-command "make lock" -o requirements-bootstrap.lock
 
@@ -48,9 +52,11 @@ check: setup  ## Lint, format, types, imports, sizes
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.house.check_sizes
 	$(BIN)/python -m tests.house.render_docs --check
+	$(BIN)/python -m deploy.render --check
 
-docs: setup  ## Render the reference pages from the code
+docs: setup  ## Render the reference pages and deploy/ from the code
 	$(BIN)/python -m tests.house.render_docs
+	$(BIN)/python -m deploy.render
 
 format: setup  ## Format the code
 	$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .

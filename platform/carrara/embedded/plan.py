@@ -15,14 +15,8 @@ from carrara.embedded.secrets import kept_secret
 from carrara.embedded.valkey import set_broken_data_aside, valkey_binary, write_configuration
 from carrara.kernel import heartbeat
 from carrara.kernel.errors import Invalid
-from carrara.processes import ProbeKind, ProcessSpec, environment_for
+from carrara.processes import ALWAYS, ProbeKind, ProcessSpec, environment_for
 
-_ALWAYS = {
-    "DO_NOT_TRACK": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "OMP_WAIT_POLICY": "PASSIVE",  # or four parallel fits on two cores take 12 s instead of 0.1
-    "PYTHONUNBUFFERED": "1",
-}
 _LOOPBACK = "127.0.0.1"
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # what a user may have set
 _PROBE_SECRETS = {"valkey": "valkey", "mlflow": "mlflow"}
@@ -133,7 +127,7 @@ def _environment(
     if cluster and spec.name == "postgres":
         return cluster.environment
     beats = {heartbeat.VARIABLE: str(place.heartbeat(spec.name))} if spec.probe is ProbeKind.HEARTBEAT else {}
-    return environment_for(spec, values) | _ALWAYS | beats
+    return environment_for(spec, values) | ALWAYS | beats
 
 
 def _probe(spec: ProcessSpec, place: DataDirectory, ports: Mapping[str, int], values: Mapping[str, str]) -> Probe:
