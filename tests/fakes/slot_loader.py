@@ -17,16 +17,19 @@ from carrara.kernel.digests import Digest, digest_json
 
 @dataclass
 class FakeLoader:
-    """Loads at once, or when `gate` opens; fails for the digests in `failing`."""
+    """Loads at once, or when `gate` opens; fails for the digests in `failing`, and raises `fault` if it is given."""
 
     clock: SystemClock = field(default_factory=SystemClock)
     failing: set[str] = field(default_factory=set)
     gate: asyncio.Event | None = None
+    fault: Exception | None = None
     runtimes: dict[str, FakeRuntime] = field(default_factory=dict)
 
     async def load(self, digest: str, manifest: ReleaseManifest) -> LoadedRelease:
         if self.gate is not None:
             await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
         if digest in self.failing:
             raise SlotFailed("no such luck", code="load_failed")
         runtime = self.runtimes[digest] = FakeRuntime(offset=manifest.version * 100.0)

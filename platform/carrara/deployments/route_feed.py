@@ -112,8 +112,9 @@ class RouteFeed:
                 continue
             try:
                 found = self.generation()
-            except Unavailable as error:
-                _log.warning("cannot look for a new route table: %s", error)
+            except Exception as error:  # noqa: BLE001  # whatever it is, who waits must hear of the next table
+                is_known = isinstance(error, Unavailable)
+                _log.warning("cannot look for a new route table: %s", error, exc_info=not is_known)
                 self._stopping.wait(_LOOK_EVERY_SECONDS)
                 continue
             if found != self._generation:

@@ -58,7 +58,7 @@ class ModelChild:
             done, _ = await asyncio.wait({waiting}, timeout=_EXIT_SECONDS)
         if self._printed:
             log.info("a model's process printed last: %s", self._printed.decode(errors="replace"))
-        return self.fault or (waiting.result() if done else "it does not end")
+        return self.fault or (_told(waiting) if done else "it does not end")
 
     def _read_output(self) -> None:
         text = self._process.read_output()
@@ -68,10 +68,18 @@ class ModelChild:
             self._printed = (self._printed + text)[-_PRINTED_BYTES:]
 
 
+def _told(waiting: asyncio.Future[str]) -> str:
+    """What the wait gave; that it failed must not keep the child from being replaced."""
+    error = waiting.exception()
+    if error is None:
+        return waiting.result()
+    log.error("the end of a model's process could not be learnt", exc_info=error)
+    return f"nobody knows how: {error}"
+
+
 async def start_child(launcher: ModelLauncher, model: ModelFolder, load_seconds: float) -> ModelChild:
     """A child that has loaded the model. `LoadFailed`, `UnsafeModel`, `LoadTimedOut`, `Refused(sandbox_refused)`."""
-    process = await _launch(launcher, model)
-    child = ModelChild(process, await Conversation.open(process.take_socket()))
+    child = await _converse(await _launch(launcher, model))
     try:
         async with asyncio.timeout(load_seconds):
             first = await child.conversation.first
@@ -98,6 +106,14 @@ def failure_of(message: Mapping[str, Any], default: type[CarraraError]) -> Carra
     return kind(text[:_MAX_MESSAGE] if isinstance(text, str) else "the model's process gave no reason")
 
 
+async def _converse(process: ModelProcess) -> ModelChild:
+    try:
+        return ModelChild(process, await Conversation.open(process.take_socket()))
+    except BaseException:  # no descriptor left, or we are no longer wanted: the child must not stay
+        _end_in_thread(process)
+        raise
+
+
 async def _launch(launcher: ModelLauncher, model: ModelFolder) -> ModelProcess:
     launching = asyncio.ensure_future(asyncio.to_thread(launcher.launch, model))
     try:
@@ -110,5 +126,9 @@ async def _launch(launcher: ModelLauncher, model: ModelFolder) -> ModelProcess:
 def _end_unwanted(launching: asyncio.Future[ModelProcess]) -> None:
     """A thread cannot be cancelled: the child that it started meanwhile is ended here."""
     if not launching.cancelled() and launching.exception() is None:
-        launching.result().kill()
-        threading.Thread(target=launching.result().wait, daemon=True).start()
+        _end_in_thread(launching.result())
+
+
+def _end_in_thread(process: ModelProcess) -> None:
+    process.kill()
+    threading.Thread(target=process.wait, daemon=True).start()

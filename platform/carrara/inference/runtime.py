@@ -202,10 +202,11 @@ class PythonRuntime:
             await asyncio.sleep(_BACK_OFF_SECONDS[min(tries, len(_BACK_OFF_SECONDS) - 1)])
             try:
                 fresh = await start_child(self._launcher, self._model, self._deadlines.load)
-            except CarraraError as error:
+            except Exception as error:  # whatever it is: without another try no request is ever answered again
                 self._failed_starts += 1
-                self._last_end = error.message
-                log.warning("a model could not be started again: %s", error.message)
+                self._last_end = str(error)
+                is_foreseen = isinstance(error, CarraraError)
+                log.warning("a model could not be started again: %s", error, exc_info=not is_foreseen)
                 while self._waiting:
                     self._waiting.popleft().fail(self._restarting())
                 continue

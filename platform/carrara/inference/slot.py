@@ -23,7 +23,7 @@ StartRuntime = Callable[[ModelFolder], Awaitable[Runtime]]
 
 class SlotFailed(CarraraError):  # noqa: N818
     """Why a release cannot serve here. `code` is one of digest_mismatch, artifact_missing, store_unavailable,
-    load_failed, load_timeout, sandbox_refused, wrong_golden_answers."""
+    load_failed, load_timeout, sandbox_refused, wrong_golden_answers, internal (a fault of ours)."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,14 @@ class SlotLoader:
     max_rows: int
 
     async def load(self, digest: str, manifest: ReleaseManifest) -> LoadedRelease:
-        """Fetch, hash, load, rehearse. `SlotFailed` says which step failed and why; nothing is left behind then."""
+        """Fetch, hash, load, rehearse. `SlotFailed` says which step failed and why; nothing is left behind then, nor
+        after an error that nobody foresaw."""
         started = self.clock.monotonic()
         artifact = await self._verified(digest, manifest)
         _check_python(manifest)
         runtime = await self._started(artifact, manifest)
-        release = LoadedRelease(digest, manifest, artifact, runtime=runtime, max_rows=self.max_rows)
         try:
+            release = LoadedRelease(digest, manifest, artifact, runtime=runtime, max_rows=self.max_rows)
             await release.rehearse(self.clock)
         except BaseException:
             await asyncio.shield(runtime.close())

@@ -106,6 +106,8 @@ class Slots:
                 await slot.release.rehearse(self.loader.clock)
             except SlotFailed as error:
                 self._fail(digest, slot, error)
+            except Exception as error:  # noqa: BLE001  # else one release would end the process
+                self._fail(digest, slot, _internal(digest, error))
             self.changed()
 
     async def close(self) -> None:
@@ -124,6 +126,8 @@ class Slots:
                     release = await self.loader.load(digest, slot.manifest)
             except SlotFailed as error:
                 self._fail(digest, slot, error)
+            except Exception as error:  # noqa: BLE001  # else the release would seem to load for ever
+                self._fail(digest, slot, _internal(digest, error))
             else:
                 slot.release, slot.failure, slot.state = release, None, SlotState.READY
                 log.info("release %s is ready after %.2f s", digest, release.load_seconds)
@@ -208,6 +212,12 @@ class Slots:
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _internal(digest: str, error: Exception) -> SlotFailed:
+    """For what nobody foresaw: the release says that it failed, and does not seem to load for ever."""
+    log.error("release %s met a fault of ours", digest, exc_info=error)
+    return SlotFailed(f"a fault of Carrara's, {type(error).__name__}: {error}; serving's log has it", code="internal")
 
 
 def retry_seconds(failures: int, failure: SlotFailed | None) -> float:

@@ -140,6 +140,32 @@ async def test_a_release_that_does_not_load_leaves_the_old_one_in_place(house: H
     assert (failed.error_code, failed.error) == ("load_failed", "no such luck")
 
 
+async def test_a_fault_of_ours_is_told_and_does_not_look_like_loading(house: House) -> None:
+    house.loader.fault = KeyError("nobody foresaw this")
+    house.apply(route(ONE))
+    await until(lambda: house.state_of(ONE) is SlotState.FAILED)
+
+    (report,) = house.slots.release_reports()
+    assert report.error_code == "internal"
+    assert "KeyError: 'nobody foresaw this'" in (report.error or "")
+
+
+async def test_a_fault_of_ours_in_a_rehearsal_fails_that_release_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.apply(route(TWO, warm=[ONE], target=ONE))
+    await serving(house, ONE, TWO)
+
+    async def lost(columns: object, rows: int) -> None:
+        raise KeyError("nobody foresaw this")
+
+    monkeypatch.setattr(house.loader.runtimes[ONE.digest], "predict", lost)
+    await house.slots.rehearse_warm()
+
+    assert house.state_of(ONE) is SlotState.FAILED
+    assert house.state_of(TWO) is SlotState.READY
+
+
 async def test_a_request_keeps_the_release_it_started_with(house: House) -> None:
     house.apply(route(ONE))
     await serving(house, ONE)
