@@ -101,7 +101,7 @@ class Narrator:
         self.console.print("  export CARRARA_PROJECT=flights")
         for name, secret in platform.secrets.items():
             self.console.print(f"  export CARRARA_TOKEN={secret}   # {name}")
-        self.console.print(f"API documentation: {platform.url}/docs")
+        self.console.print(f"The REST API: {platform.url}/openapi.json")
 
 
 def _setup_seconds(began: float) -> str:

@@ -194,7 +194,7 @@ class Serving:
             **self.settings,
         }
         code = (
-            "from carrara.bootstrap.serving import main; from carrara.kernel.config import Settings; main(Settings())"
+            "from carrara.serving.parent import main; from carrara.kernel.config import Settings; main(Settings())"
         )
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(

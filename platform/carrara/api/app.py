@@ -67,7 +67,9 @@ def create_app(services: Services) -> FastAPI:
         await proxy.close()
         services.close()
 
-    app = FastAPI(title="Carrara", version="1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="Carrara", version="1", description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.services = services
     install_error_handlers(app)
     for router in FEATURE_ROUTERS:

@@ -1,8 +1,9 @@
 """One request: who calls, in which project, and the one transaction that it gets."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Path, Request
@@ -25,6 +26,7 @@ T = TypeVar("T")
 MAX_KEY_LENGTH = 200
 
 MAX_BODY_BYTES = 16 << 20
+BODY_SECONDS = 30
 
 _bearer = HTTPBearer(auto_error=False, description="an API token: `carrara token create`")
 ProjectName = Annotated[str, Path(description="the project's name", examples=["flights"])]
@@ -93,8 +95,9 @@ def allowed(permission: Permission, *, streams_body: bool = False) -> Callable[.
     """
 
     async def identify(request: Request, credentials: Credentials) -> Call:
+        call = await run_in_threadpool(_identify, request, credentials, permission)
         body = b"" if streams_body else await _small_body(request)
-        return await run_in_threadpool(_identify, request, credentials, permission, body)
+        return replace(call, fingerprint=_fingerprint(request, body))
 
     async def identify_in_project(request: Request, credentials: Credentials, project: ProjectName) -> Call:  # noqa: ARG001  # declared for OpenAPI; `_identify` reads it from the path
         return await identify(request, credentials)
@@ -105,19 +108,27 @@ def allowed(permission: Permission, *, streams_body: bool = False) -> Callable[.
 
 
 async def _small_body(request: Request) -> bytes:
-    """The body, read no further than the limit; FastAPI then parses these very bytes."""
+    """The body, read no further and no longer than the limits; FastAPI then parses these very bytes."""
     read = bytearray()
-    async for block in request.stream():
-        read += block
-        if len(read) > MAX_BODY_BYTES:
-            raise TooLarge(f"the body is over {MAX_BODY_BYTES} bytes; push data as a dataset", limit=MAX_BODY_BYTES)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for block in request.stream():
+                read += block
+                if len(read) > MAX_BODY_BYTES:
+                    limit = MAX_BODY_BYTES
+                    raise TooLarge(f"the body is over {limit} bytes; push data as a dataset", limit=limit)
+    except TimeoutError as error:
+        raise Invalid(f"the body did not arrive within {BODY_SECONDS} s", code="slow_body") from error
     request._body = bytes(read)  # where Starlette's own `body()` keeps it
     return request._body
 
 
-def _identify(
-    request: Request, credentials: HTTPAuthorizationCredentials | None, permission: Permission, body: bytes
-) -> Call:
+def _fingerprint(request: Request, body: bytes) -> str:
+    head = json.dumps([request.method, request.url.path, request.url.query]).encode()
+    return digest_bytes(head + b"\0" + body)
+
+
+def _identify(request: Request, credentials: HTTPAuthorizationCredentials | None, permission: Permission) -> Call:
     services = services_of(request)
     if credentials is None:
         raise Unauthenticated("send `Authorization: Bearer <token>`; `carrara token create` makes one")
@@ -128,10 +139,7 @@ def _identify(
     roles = member.roles if member else frozenset()
     if not is_allowed(permission, roles, is_platform_admin=actor.is_platform_admin):
         raise Forbidden(_missing(permission, actor, project), permission=permission.value)
-    fingerprint = digest_bytes(
-        json.dumps([request.method, request.url.path, request.url.query]).encode() + b"\0" + body
-    )
-    return Call(services, actor, member, _key(request), fingerprint)
+    return Call(services, actor, member, _key(request), fingerprint="")
 
 
 def _missing(permission: Permission, actor: Actor, project: str | None) -> str:

@@ -100,7 +100,7 @@ async def _malformed(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for this kind only
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    detail = {404: f"no such address: {request.url.path}; see /docs for all of them"}.get(
+    detail = {404: f"no such address: {request.url.path}; /openapi.json has all of them"}.get(
         error.status_code, str(error.detail)
     )
     return _answer(

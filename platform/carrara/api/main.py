@@ -7,6 +7,8 @@ from carrara.bootstrap.platform import build
 from carrara.kernel.config import Settings
 from carrara.kernel.telemetry import configure_logging
 
+MAX_HEAD_BYTES = 64 << 10
+
 
 def main(settings: Settings) -> None:
     """Serves until SIGTERM; then answers what is under way, for at most five seconds."""
@@ -16,6 +18,10 @@ def main(settings: Settings) -> None:
         create_app(build(settings)),
         host=host,
         port=settings.platform_port,
+        http="h11",  # it bounds the head of a request, which httptools does not
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        ws="none",
+        proxy_headers=False,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=5,

@@ -9,7 +9,7 @@ from carrara.cli import session
 from carrara.cli.endpoints import ModelName, Number
 from carrara.cli.exits import Exit
 from carrara.cli.session import command
-from carrara.cli.terminal import short, terminal
+from carrara.cli.terminal import short, shown, terminal
 from carrara.contracts.gates import GateReport, Outcome
 from carrara.contracts.jobs import JobState
 
@@ -35,7 +35,7 @@ def evaluate(
             task = bar.add_task("evaluating", total=1.0)
             job = client.jobs.wait(job.id, on_change=lambda now: bar.update(task, completed=now.progress.fraction or 0))
     if wait and job.state is not JobState.SUCCEEDED:
-        terminal.note(f"[red]{job.state}[/]: {job.error.message if job.error else 'it was cancelled'}")
+        terminal.note(f"[red]{job.state}[/]: {shown(job.error.message) if job.error else 'it was cancelled'}")
         terminal.answer(job)
         raise typer.Exit(Exit.JOB_FAILED)
     terminal.say(f"job {job.id} is {job.state}")

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from carrara.cli import session
 from carrara.cli.exits import Exit
 from carrara.cli.session import command
-from carrara.cli.terminal import terminal
+from carrara.cli.terminal import clean, shown, terminal
 from carrara.contracts.jobs import JobKind, JobState, JobView
 from carrara.contracts.registry import VersionState, VersionView
 from carrara.sdk.project import ProjectClient
@@ -43,7 +43,7 @@ def train(
     terminal.answer({"job": ended, "version": version})
     if version.state is VersionState.REJECTED:
         reason = version.rejection.message if version.rejection else "no reason is known"
-        terminal.note(f"[red]rejected[/]: {version.model} {version.number}: {reason}")
+        terminal.note(f"[red]rejected[/]: {version.model} {version.number}: {shown(reason)}")
         raise typer.Exit(Exit.REFUSED)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in (ended.result or {}).get("metrics", {}).items())
     terminal.say(f"[green]{version.state}[/]: [bold]{version.model} {version.number}[/]  {figures}")
@@ -69,11 +69,11 @@ def show(job_id: JobArgument) -> None:
     job = session.project().jobs.get(job_id)
     terminal.say(f"[bold]{job.kind}[/] {job.id}: {job.state}, attempt {job.attempt} of {job.max_attempts}")
     if job.error is not None:
-        terminal.say(f"[red]{job.error.reason}[/] ({job.error.error_class}): {job.error.message}")
+        terminal.say(f"[red]{job.error.reason}[/] ({job.error.error_class}): {shown(job.error.message)}")
         if job.error.traceback:
-            terminal.say(job.error.traceback)
+            terminal.say(shown(job.error.traceback))
     for name, value in (job.result or {}).items():
-        terminal.say(f"  {name}: {value}")
+        terminal.say(f"  {name}: {shown(str(value))}")
     terminal.answer(job)
 
 
@@ -88,7 +88,7 @@ def logs(
         terminal.answer(list(chunks))
         return
     for chunk in chunks:
-        typer.echo(chunk.text, nl=False)
+        typer.echo(clean(chunk.text), nl=False)
 
 
 @command(jobs, "cancel")
@@ -124,7 +124,7 @@ def _watch(client: ProjectClient, job: JobView, bar: Progress) -> JobView:
 
     def show_progress(now: JobView) -> None:
         text = now.progress.message or now.state.value
-        bar.update(task, completed=now.progress.fraction or 0, description=f"{now.kind}: {text}")
+        bar.update(task, completed=now.progress.fraction or 0, description=shown(f"{now.kind}: {text}"))
 
     return client.jobs.wait(job.id, on_change=show_progress)
 
@@ -143,8 +143,8 @@ def _await_version(client: ProjectClient, job: JobView, bar: Progress) -> Versio
 
 def _tell_failure(job: JobView) -> Exit:
     error = job.error
-    terminal.note(f"[red]{job.state}[/]: {error.message if error else 'it was cancelled'}")
+    terminal.note(f"[red]{job.state}[/]: {shown(error.message) if error else 'it was cancelled'}")
     if error is not None and error.traceback:
-        terminal.note(f"[dim]{error.traceback}[/]")
+        terminal.note(f"[dim]{shown(error.traceback)}[/]")
     terminal.answer(job)
     return Exit.JOB_FAILED

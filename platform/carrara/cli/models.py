@@ -8,7 +8,7 @@ import typer
 from carrara.cli import session
 from carrara.cli.endpoints import ModelName, Number
 from carrara.cli.session import command
-from carrara.cli.terminal import short, terminal
+from carrara.cli.terminal import short, shown, terminal
 from carrara.contracts.registry import VersionState
 
 models = typer.Typer(help="Models.", no_args_is_help=True)
@@ -48,7 +48,7 @@ def show(model: ModelName, number: Number) -> None:
     evaluation = project.evaluations.newest(model, number)
     terminal.say(f"[bold]{version.model} {version.number}[/]: {version.state}, by {version.author}")
     if version.rejection is not None:
-        terminal.say(f"[red]{version.rejection.reason}[/]: {version.rejection.message}")
+        terminal.say(f"[red]{version.rejection.reason}[/]: {shown(version.rejection.message)}")
     terminal.table(["from", "what", "id"], [(s.kind, s.name, s.id) for s in lineage.steps], empty="no lineage")
     if version.contract is not None:
         columns = [(c.name, c.type, c.nullable, _range(c.minimum, c.maximum)) for c in version.contract.inputs]

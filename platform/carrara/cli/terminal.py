@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -17,6 +18,7 @@ from rich.table import Table
 from carrara.cli.exits import exit_of
 from carrara.kernel.errors import CarraraError, Invalid
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 MARKS = {"passed": "[green]passed[/]", "failed": "[red]failed[/]", "could_not_tell": "[yellow]could not tell[/]"}
 
 
@@ -80,10 +82,10 @@ class Terminal:
             document = {"error": {"kind": error.kind, "code": error.code, "message": error.message, **_issues(error)}}
             sys.stdout.write(json.dumps(plain(document), indent=2, ensure_ascii=False) + "\n")
             return code
-        self.err.print(f"[bold red]{error.code.replace('_', ' ')}[/]: {escape(error.message)}")
+        self.err.print(f"[bold red]{error.code.replace('_', ' ')}[/]: {shown(error.message)}")
         if isinstance(error, Invalid):
             for issue in error.issues:
-                self.err.print(f"  [bold]{escape(issue.where)}[/]: {escape(issue.message)}")
+                self.err.print(f"  [bold]{shown(issue.where)}[/]: {shown(issue.message)}")
         return code
 
 
@@ -110,7 +112,17 @@ def cell(value: Any) -> str:
         case _ if str(value) in MARKS:
             return MARKS[str(value)]
         case _:
-            return escape(str(value))
+            return shown(str(value))
+
+
+def clean(text: str) -> str:
+    """Text from others, without what steers a terminal: control characters but newline and tab become U+FFFD."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def shown(text: str) -> str:
+    """Text from others inside a sentence of ours: clean, and with no markup of its own."""
+    return escape(clean(text))
 
 
 def short(digest: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 from carrara.contracts.registry import (
@@ -84,7 +84,7 @@ class Models:
         """Downloads the model folder; each file is checked against its digest. Load it with `mlflow.pyfunc`."""
         version = self.version(model, number)
         for file in version.files:
-            path = directory / file.path
+            path = _inside(directory, file.path)
             path.parent.mkdir(parents=True, exist_ok=True)
             source = f"{self._path}/{model}/versions/{number}/files/{file.path}"
             partial = path.with_name(path.name + ".partial")
@@ -102,3 +102,17 @@ class Models:
     def _number_of_job(self, model: str, job_id: UUID) -> int | None:
         from_jobs = self._transport.pages(f"{self._path}/{model}/versions", VersionSummary, limit=_RECENT, job=job_id)
         return next((version.number for version in from_jobs), None)
+
+
+def _inside(directory: Path, name: str) -> Path:
+    """Where a file of the model folder goes: nowhere outside, and through no link that lies there."""
+    parts = PurePosixPath(name).parts
+    path = directory.joinpath(*parts)
+    if (
+        not parts
+        or name.startswith("/")
+        or {"..", "\\"} & set(parts)
+        or not path.resolve().is_relative_to(directory.resolve())
+    ):
+        raise Corrupted(f"the platform names a file {name!r}, which would lie outside {directory}")
+    return path
