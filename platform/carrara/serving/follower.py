@@ -89,10 +89,10 @@ class Follower:
                 continue
             failures, self.trouble, self._is_ahead = 0, "", False
             self._confirm(self.clock.now(), self.clock.monotonic())
-            is_new = not isinstance(answer, Unchanged) and answer != table
-            if not isinstance(answer, Unchanged) and is_new:
+            is_new = not isinstance(answer, Unchanged)
+            if not isinstance(answer, Unchanged):
                 self._take(answer)
-            self._save(force=is_new)
+            await self._save(force=is_new)
             if not is_new and self.clock.monotonic() - asked_at < _SAME_AGAIN_SECONDS:
                 await asyncio.sleep(_SAME_AGAIN_SECONDS)  # it did not wait: do not ask in a tight loop
 
@@ -145,10 +145,10 @@ class Follower:
         self.taken(table)
         self.slots.apply(table)
 
-    def _save(self, *, force: bool) -> None:
+    async def _save(self, *, force: bool) -> None:
         now = self.clock.monotonic()
         table, confirmed_at = self.slots.table, self.confirmed_at
         if table is None or confirmed_at is None or (not force and now - self._saved_at < _SAVE_SECONDS):
             return
         self._saved_at = now
-        self.file.write(table, confirmed_at)
+        await asyncio.to_thread(self.file.write, table, confirmed_at)

@@ -1,5 +1,6 @@
 """What serving says to the platform: its internal routes, all allowed to fail at any time."""
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
 from uuid import UUID
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from carrara.contracts.routes import SCHEMA_VERSION, InstanceReport, RouteTable
 from carrara.contracts.wire import Answer
+from carrara.kernel.digests import Digest, digest_bytes
 from carrara.kernel.errors import CarraraError
 
 _WAIT_SECONDS = 20
@@ -34,7 +36,7 @@ class Unchanged:
 
 
 class PlatformClient:
-    """One connection pool to the platform."""
+    """One connection pool to the platform. Remembers which table it gave last, by the digest of its bytes."""
 
     def __init__(self, url: str, secret: str) -> None:
         self._client = httpx.AsyncClient(
@@ -44,9 +46,11 @@ class PlatformClient:
             limits=httpx.Limits(max_connections=4),
             trust_env=False,
         )
+        self._given: Digest | None = None
 
     async def routes(self, after: int | None, *, wait_seconds: int = _WAIT_SECONDS) -> RouteTable | Unchanged:
-        """The table when it is no longer generation `after`; waits at most `wait_seconds` for that.
+        """The table when it is no longer generation `after`; waits at most `wait_seconds` for that. `Unchanged` also
+        for the very bytes that this client gave last.
 
         `PlatformAway(unknown_schema)` for a table of another schema: it was written for another release of ours.
         """
@@ -60,7 +64,7 @@ class PlatformClient:
             return Unchanged()
         if answer.status_code != 200:
             raise _refused(answer)
-        return _table(answer.content)
+        return await self._new_table(answer.content)
 
     async def report(self, report: InstanceReport) -> int:
         """Renews this process's lease with what it serves; gives the generation that the platform has now."""
@@ -81,6 +85,14 @@ class PlatformClient:
         """Gives the lease back: this process is gone, not missing."""
         with contextlib.suppress(httpx.HTTPError):
             await self._client.delete(f"/internal/v1/instances/{boot_id}")
+
+    async def _new_table(self, content: bytes) -> RouteTable | Unchanged:
+        digest = digest_bytes(content)
+        if digest == self._given:
+            return Unchanged()
+        table = await asyncio.to_thread(_table, content)  # megabytes of it must not hold up predictions
+        self._given = digest
+        return table
 
     async def close(self) -> None:
         await self._client.aclose()

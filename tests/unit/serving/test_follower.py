@@ -1,6 +1,7 @@
 """How a process keeps in step with a platform that comes, goes and goes back."""
 
 import asyncio
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -109,6 +110,17 @@ async def test_a_platform_that_went_back_to_an_older_table_is_followed(tmp_path:
 
     assert platform.asked == [None, 9, None, 5]
     assert follower.slots.table == table(5)
+
+
+async def test_a_slow_disk_holds_up_no_prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = follower_of(ScriptedPlatform(deque([table(3)])), tmp_path)
+    writers = []
+    monkeypatch.setattr(follower.file, "write", lambda *_: writers.append(threading.current_thread()))
+
+    await run_until_asked(follower, follower.client, 2)  # type: ignore[arg-type]  # it is the scripted one
+
+    assert writers
+    assert threading.main_thread() not in writers
 
 
 class JumpyClock(SystemClock):
