@@ -244,7 +244,9 @@ def upgrade() -> None:
         sa.Column("payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("ready_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -254,7 +256,18 @@ def upgrade() -> None:
         sa.UniqueConstraint("project_id", "id", name="uq_outbox_project_id_id"),
     )
     op.create_index(
-        "ix_outbox_ready_at_open", "outbox", ["ready_at"], unique=False, postgresql_where=sa.text("done_at IS NULL")
+        "ix_outbox_ready_at_open",
+        "outbox",
+        ["ready_at"],
+        unique=False,
+        postgresql_where=sa.text("done_at IS NULL AND failed_at IS NULL"),
+    )
+    op.create_index(
+        "ix_outbox_job_not_done",
+        "outbox",
+        [sa.text("(payload ->> 'job_id')")],
+        unique=False,
+        postgresql_where=sa.text("done_at IS NULL"),
     )
     op.create_table(
         "job_attempts",

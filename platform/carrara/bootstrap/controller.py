@@ -3,11 +3,13 @@
 import logging
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg
+from sqlalchemy.orm import Session
 
 import carrara.bootstrap.schema  # noqa: F401  # every table, so that foreign keys between features resolve
+from carrara.audit import service as audit
 from carrara.audit.sealing import HEADS_FILE, Sealer, publish_head
 from carrara.bootstrap.jobs import build_jobs
 from carrara.bootstrap.leadership import Leader
@@ -21,11 +23,12 @@ from carrara.deployments.store import ROLLOUTS_CHANNEL
 from carrara.jobs.attempts import Handlers, end_dead_leases
 from carrara.kernel.clock import SystemClock
 from carrara.kernel.config import Settings
+from carrara.kernel.errors import Unavailable
 from carrara.kernel.heartbeat import beat
 from carrara.kernel.telemetry import configure_logging
 from carrara.persistence.database import EVERYTHING, Database
 from carrara.persistence.listener import Heard, Listener
-from carrara.persistence.outbox import OUTBOX_CHANNEL, deliver_next
+from carrara.persistence.outbox import OUTBOX_CHANNEL, Message, deliver_next, release_claims
 from carrara.storage.blobs import Blobs
 from carrara.storage.factory import open_store
 
@@ -40,9 +43,11 @@ _log = logging.getLogger(__name__)
 class Controller:
     """Leads while it holds the lock; otherwise stands by and asks for it each second."""
 
-    def __init__(self, leader: Leader, loops: Sequence[Loop]) -> None:
+    def __init__(self, leader: Leader, loops: Sequence[Loop], begin: Callable[[], None]) -> None:
+        """`begin` is called each time that it has won the lead, before the loops run."""
         self._leader = leader
         self._loops = loops
+        self._begin = begin
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -65,6 +70,12 @@ class Controller:
         self._leader.release()
 
     def _lead(self) -> None:
+        try:
+            self._begin()
+        except Unavailable as error:
+            _log.warning("this controller cannot begin to lead: %s", error)
+            self._leader.release()
+            return
         _log.info("this controller leads")
         with RunningLoops(self._loops):
             while not self._stopping.wait(_ASK_EVERY_SECONDS / 2):
@@ -83,7 +94,7 @@ def main(settings: Settings) -> None:
     loops = _loops(settings, database)
     rung_by = {"rollouts": ROLLOUTS_CHANNEL, "outbox": OUTBOX_CHANNEL}
     listeners = [Listener(url, rung_by[loop.name], _ring(loop)) for loop in loops if loop.name in rung_by]
-    controller = Controller(Leader(url), loops)
+    controller = Controller(Leader(url), loops, lambda: release_claims(database))
     for wanted in (signal.SIGTERM, signal.SIGINT):
         signal.signal(wanted, lambda *_: controller.stop())
     for listener in listeners:
@@ -113,7 +124,7 @@ def _loops(settings: Settings, database: Database) -> list[Loop]:
 
     return [
         Loop("rollouts", lambda: reconcile(database), 0.5),
-        Loop("outbox", lambda: deliver_next(database, registry.outbox), 1.0),
+        Loop("outbox", lambda: deliver_next(database, registry.outbox, _audit_given_up), 1.0),
         Loop("seals", sealer.seal, 0.5),
         Loop("audit head", lambda: publish_head(database, heads), 20.0),
         Loop("silent instances", forget, 10.0),
@@ -121,6 +132,18 @@ def _loops(settings: Settings, database: Database) -> list[Loop]:
         Loop("adoption", registry.sweep, _ADOPT_EVERY_SECONDS),
         Loop("dead leases", end_leases, _LOOK_FOR_DEAD_EVERY_SECONDS),
     ]
+
+
+def _audit_given_up(session: Session, message: Message, reason: str) -> None:
+    audit.record(
+        session,
+        "outbox.given_up",
+        actor=(None, "controller"),
+        subject=("outbox", message.id),
+        project_id=message.project_id,
+        kind=message.kind,
+        reason=reason,
+    )
 
 
 def _registry(settings: Settings, database: Database) -> RegistryParts:

@@ -72,6 +72,9 @@ def show(job_id: JobArgument) -> None:
         terminal.say(f"[red]{job.error.reason}[/] ({job.error.error_class}): {shown(job.error.message)}")
         if job.error.traceback:
             terminal.say(shown(job.error.traceback))
+    if job.follow_up_error is not None:
+        ends = "given up" if job.follow_up_error.given_up else "it will be tried again"
+        terminal.say(f"[red]no version of it yet[/] ({ends}): {shown(job.follow_up_error.message)}")
     for name, value in (job.result or {}).items():
         terminal.say(f"  {name}: {shown(str(value))}")
     terminal.answer(job)

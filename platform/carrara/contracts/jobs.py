@@ -58,6 +58,14 @@ class SubmitJob(Wire):
     max_attempts: int = Field(2, ge=1, le=10)
 
 
+class FollowUpError(Answer):
+    """Why what must follow a job that succeeded (a version of what it trained) is not there yet. `given_up`: it will
+    not be tried again."""
+
+    message: str
+    given_up: bool
+
+
 class JobView(Answer):
     """A job as it stands. `attempt` counts starts; a lease that ran out starts another one."""
 
@@ -71,6 +79,7 @@ class JobView(Answer):
     progress: JobProgress
     result: dict[str, Any] | None
     error: JobError | None
+    follow_up_error: FollowUpError | None = None
     cancel_requested: bool
     submitted_by: str
     parent_job_id: UUID | None

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, select, text
+from sqlalchemy import Row, Select, String, cast, func, select, text
 from sqlalchemy.orm import Session
 
 from carrara.access.tables import ProjectRow, UserRow
-from carrara.contracts.jobs import JobError, JobProgress, JobState, JobView, LogChunk
+from carrara.contracts.jobs import FollowUpError, JobError, JobProgress, JobState, JobView, LogChunk
 from carrara.contracts.wire import Page
 from carrara.jobs.tables import JobLogRow, JobRow
 from carrara.kernel.ids import JobId, ProjectId, UserId
+from carrara.persistence.outbox import OutboxRow
 
 NOTIFY_CHANNEL = "carrara_jobs"
 _NOTIFY = text("SELECT pg_notify(:channel, :payload)")
@@ -77,17 +78,24 @@ def user_name(session: Session, user_id: UserId) -> str:
     return session.scalar(select(UserRow.name).where(UserRow.id == user_id)) or str(user_id)
 
 
-def _views() -> Select[JobRow, str, str]:
+def _views() -> Select[JobRow, str, str, Any]:
+    failed_follow_up = (
+        select(func.jsonb_build_object("message", OutboxRow.error, "given_up", OutboxRow.failed_at.is_not(None)))
+        .where(OutboxRow.payload["job_id"].astext == cast(JobRow.id, String))
+        .where(OutboxRow.project_id == JobRow.project_id, OutboxRow.done_at.is_(None), OutboxRow.error.is_not(None))
+        .limit(1)
+        .scalar_subquery()
+    )
     return (
-        select(JobRow, ProjectRow.name, UserRow.name)
+        select(JobRow, ProjectRow.name, UserRow.name, failed_follow_up)
         .join(ProjectRow, ProjectRow.id == JobRow.project_id)
         .outerjoin(UserRow, UserRow.id == JobRow.submitted_by)
         .execution_options(populate_existing=True)
     )
 
 
-def _view(found: Row[JobRow, str, str]) -> JobView:
-    row, project, user = found
+def _view(found: Row[JobRow, str, str, Any]) -> JobView:
+    row, project, user, follow_up = found
     return JobView(
         id=row.id,
         project=project,
@@ -99,6 +107,7 @@ def _view(found: Row[JobRow, str, str]) -> JobView:
         progress=JobProgress.model_validate(row.progress),
         result=row.result,
         error=JobError.model_validate(row.error) if row.error else None,
+        follow_up_error=FollowUpError.model_validate(follow_up) if follow_up else None,
         cancel_requested=row.cancel_requested_at is not None,
         submitted_by=user or str(row.submitted_by),
         parent_job_id=row.parent_job_id,

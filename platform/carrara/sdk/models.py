@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from uuid import UUID
 
+from carrara.contracts.jobs import FollowUpError, JobView
 from carrara.contracts.registry import (
     LineageView,
     ModelView,
@@ -15,7 +16,7 @@ from carrara.contracts.registry import (
     VersionView,
 )
 from carrara.kernel.digests import digest_file
-from carrara.kernel.errors import Corrupted
+from carrara.kernel.errors import Conflict, Corrupted
 from carrara.sdk.transport import Transport
 
 SETTLED = frozenset({VersionState.EVALUATED, VersionState.REJECTED, VersionState.RETIRED})
@@ -65,7 +66,10 @@ class Models:
         timeout_seconds: float = 300.0,
         on_change: Callable[[VersionView], None] | None = None,
     ) -> VersionView:
-        """The version that a finished training job gave, once it is evaluated (or rejected)."""
+        """The version that a finished training job gave, once it is evaluated (or rejected).
+
+        `Conflict(follow_up_failed)` with the reason if Carrara gave up registering what the job trained.
+        """
         deadline = time.monotonic() + timeout_seconds
         number: int | None = None
         while True:
@@ -76,8 +80,13 @@ class Models:
                     on_change(version)
                 if version.state in until:
                     return version
+            failure = self._follow_up_error(job_id) if number is None else None
+            if failure is not None and failure.given_up:
+                what = f"job {job_id} trained {model}, but making a version of it was given up: {failure.message}"
+                raise Conflict(what, code="follow_up_failed", job_id=str(job_id))
             if time.monotonic() > deadline:
-                raise TimeoutError(f"no version of {model} from job {job_id} was ready in {timeout_seconds:g} s")
+                why = f": {failure.message}" if failure else ""
+                raise TimeoutError(f"no version of {model} from job {job_id} was ready in {timeout_seconds:g} s{why}")
             time.sleep(0.25)
 
     def pull(self, model: str, number: int, directory: Path) -> VersionView:
@@ -98,6 +107,10 @@ class Models:
                 raise Corrupted(f"{file.path} arrived with another digest than {file.digest}; pull again")
             partial.replace(path)
         return version
+
+    def _follow_up_error(self, job_id: UUID) -> FollowUpError | None:
+        base = self._path.removesuffix("/models")
+        return self._transport.get(f"{base}/jobs/{job_id}", JobView).follow_up_error
 
     def _number_of_job(self, model: str, job_id: UUID) -> int | None:
         from_jobs = self._transport.pages(f"{self._path}/{model}/versions", VersionSummary, limit=_RECENT, job=job_id)
