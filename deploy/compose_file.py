@@ -9,7 +9,7 @@ from carrara.processes import ALWAYS, PROCESSES, ProbeKind, ProcessSpec
 
 NOTICE = """\
 # Rendered from platform/carrara/processes.py by `make docs`; change it with a compose.override.yaml, not here.
-# First: python3 deploy/make_secrets.py deploy/secrets-compose; then: docker compose -f deploy/compose.yaml up -d --build
+# First: python3 deploy/make_secrets.py deploy/secrets-compose. Then: docker compose -f deploy/compose.yaml up -d
 # Needs Docker Compose 2.24 (env_file with `required`). docs/how-to/production.md says what was tested and what was not.
 #
 # worker and serving confine jobs and models themselves and need what Docker forbids by default: unprivileged user
