@@ -21,10 +21,19 @@ _log = logging.getLogger(__name__)
 
 
 def reconcile(database: Database) -> int:
-    """Takes every open rollout as far as the evidence allows. Gives the number of steps that were taken."""
+    """Takes every open rollout as far as the evidence allows. Gives the number of steps that were taken.
+
+    One that cannot be advanced is logged and looked at again in the next round; it holds up no other.
+    """
     with database.transaction(EVERYTHING) as session:
         endpoints = store.open_rollout_endpoints(session)
-    return sum(_advance_endpoint(database, endpoint_id) for endpoint_id in endpoints)
+    taken = 0
+    for endpoint_id in endpoints:
+        try:
+            taken += _advance_endpoint(database, endpoint_id)
+        except Exception:  # noqa: BLE001  # whatever it is, the other endpoints must go on
+            _log.exception("the rollout of endpoint %s could not be advanced", endpoint_id)
+    return taken
 
 
 def _advance_endpoint(database: Database, endpoint_id: EndpointId) -> int:
@@ -36,10 +45,11 @@ def _advance_endpoint(database: Database, endpoint_id: EndpointId) -> int:
 
 
 def take_step(session: Session, endpoint_id: EndpointId) -> bool:
-    """One step of the endpoint's open rollout under its row lock; False if there was nothing to do yet."""
-    endpoint = store.lock_endpoint_by_id(session, endpoint_id)
-    rollout = store.open_rollout(session, endpoint)
-    if rollout is None:
+    """One step of the endpoint's open rollout under its row lock; False if there was nothing to do yet, or if somebody
+    else is changing the endpoint."""
+    endpoint = store.lock_if_free(session, endpoint_id)
+    rollout = store.open_rollout(session, endpoint) if endpoint is not None else None
+    if endpoint is None or rollout is None:
         return False
     project = releases.project_by_id(session, endpoint.project_id)
     world = _look(session, project, endpoint, rollout)
@@ -89,3 +99,4 @@ def _fail(session: Session, project: Project, endpoint: Endpoint, rollout: Rollo
         else:
             return
     acts.end_rollout(session, endpoint, rollout, state=RolloutState.FAILED, by=CARRARA, reason=reason)
+    store.bump_generation(session)

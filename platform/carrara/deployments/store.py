@@ -70,9 +70,11 @@ def find_endpoint(session: Session, project_id: ProjectId, name: str, *, lock: b
     return _one(session, chosen.with_for_update() if lock else chosen, name)
 
 
-def lock_endpoint_by_id(session: Session, endpoint_id: EndpointId) -> Endpoint:
-    """The same by id, for the controller."""
-    return _one(session, select(EndpointRow).where(EndpointRow.id == endpoint_id).with_for_update(), str(endpoint_id))
+def lock_if_free(session: Session, endpoint_id: EndpointId) -> Endpoint | None:
+    """The same by id, for the controller; None at once if somebody else holds it."""
+    chosen = select(EndpointRow).where(EndpointRow.id == endpoint_id).with_for_update(skip_locked=True)
+    row = session.scalars(chosen.execution_options(populate_existing=True)).one_or_none()
+    return _endpoint(row) if row is not None else None
 
 
 def endpoints_after(session: Session, project_id: ProjectId, after: str | None, limit: int) -> Sequence[Endpoint]:
