@@ -143,6 +143,11 @@ class Rollout:
     deadline_at: datetime
     finished_at: datetime | None
 
+    @property
+    def has_switched(self) -> bool:
+        """Whether requests were given to the release, so that to leave it is to go back."""
+        return self.state in (RolloutState.SWITCHING, RolloutState.CONFIRMED)
+
 
 class Decision(StrEnum):
     APPROVED = "approved"
@@ -178,7 +183,8 @@ class LedgerKind(StrEnum):
 class LedgerEntry:
     """What answered from `at` until the next entry. `release_id` None: the fallback. `actor_id` None: Carrara itself.
 
-    `is_confirmed`: the promotion's rollout ended confirmed; a rollback's target was confirmed before.
+    `is_confirmed`: the promotion's rollout ended confirmed; every serving process held a rollback's target when it was
+    chosen, or it is the fallback, which needs no loading. `is_gone`: the version was retired or rejected since.
     """
 
     sequence: int
@@ -191,6 +197,7 @@ class LedgerEntry:
     reason: str
     at: datetime
     is_confirmed: bool
+    is_gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -206,10 +213,12 @@ CARRARA = By(None, "carrara")
 
 @dataclass(frozen=True)
 class Move:
-    """What the ledger is to say next: this release answers from now on (None: the fallback)."""
+    """What the ledger is to say next: this release answers from now on (None: the fallback). `evidence`: what a
+    rollback's target rested on."""
 
     kind: LedgerKind
     release_id: ReleaseId | None
     rollout_id: RolloutId | None
     by: By
     reason: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)

@@ -14,8 +14,10 @@ from carrara.deployments.tables import ApprovalRow, LedgerRow, RolloutRow
 from carrara.kernel.errors import Forbidden, NotFound
 from carrara.kernel.ids import ApprovalId, EndpointId, EvaluationId, ProjectId, ReleaseId, RolloutId, UserId, uuid7
 from carrara.persistence.database import savepoint
+from carrara.registry.tables import ReleaseRow, VersionRow
 
 _FOUR_EYES = "CA001"
+_GONE = frozenset({"rejected", "retired"})
 
 
 def approvals_of(session: Session, endpoint: Endpoint) -> list[Approval]:
@@ -94,14 +96,18 @@ def ledgers_by_endpoint(
     """The same for many endpoints at once."""
     found: dict[EndpointId, list[LedgerEntry]] = {endpoint_id: [] for endpoint_id in ids}
     same_rollout = (RolloutRow.project_id == LedgerRow.project_id) & (RolloutRow.id == LedgerRow.rollout_id)
+    same_release = (ReleaseRow.project_id == LedgerRow.project_id) & (ReleaseRow.id == LedgerRow.release_id)
+    its_version = (VersionRow.project_id == ReleaseRow.project_id) & (VersionRow.id == ReleaseRow.version_id)
     rows = session.execute(
-        select(LedgerRow, RolloutRow.state)
+        select(LedgerRow, RolloutRow.state, VersionRow.state)
         .outerjoin(RolloutRow, same_rollout)
+        .outerjoin(ReleaseRow, same_release)
+        .outerjoin(VersionRow, its_version)
         .where(LedgerRow.project_id == project_id, LedgerRow.endpoint_id.in_(ids))
         .order_by(LedgerRow.endpoint_id, LedgerRow.sequence)
     )
-    for row, state in rows:
-        found[EndpointId(row.endpoint_id)].append(_entry(row, state))
+    for row, rollout_state, version_state in rows:
+        found[EndpointId(row.endpoint_id)].append(_entry(row, rollout_state, version_state))
     return found
 
 
@@ -124,6 +130,7 @@ def append_to_ledger(
         generation=generation,
         actor_id=move.by.id,
         reason=move.reason,
+        evidence=dict(move.evidence),
         at=func.greatest(func.clock_timestamp(), before.at) if before else func.clock_timestamp(),
     )
     session.add(row)
@@ -132,8 +139,9 @@ def append_to_ledger(
     return row.at
 
 
-def _entry(row: LedgerRow, rollout_state: str | None) -> LedgerEntry:
+def _entry(row: LedgerRow, rollout_state: str | None, version_state: str | None) -> LedgerEntry:
     kind = LedgerKind(row.kind)
+    is_held = row.release_id is None or bool(row.evidence.get("held_by_all"))
     return LedgerEntry(
         sequence=row.sequence,
         kind=kind,
@@ -144,7 +152,8 @@ def _entry(row: LedgerRow, rollout_state: str | None) -> LedgerEntry:
         actor_id=_maybe(UserId, row.actor_id),
         reason=row.reason,
         at=row.at,
-        is_confirmed=kind is LedgerKind.ROLLBACK or rollout_state == RolloutState.CONFIRMED,
+        is_confirmed=is_held if kind is LedgerKind.ROLLBACK else rollout_state == RolloutState.CONFIRMED,
+        is_gone=version_state in _GONE,
     )
 
 

@@ -52,12 +52,13 @@ def is_trusted(entries: Iterable[LedgerEntry], decisions: Mapping[ReleaseId, App
 def ways_back(
     entries: Sequence[LedgerEntry], approvals: Iterable[Approval], leaving: ReleaseId | None
 ) -> list[ReleaseId]:
-    """Releases that a rollback from `leaving` may bring back: confirmed good and trusted, the last live one first."""
+    """Releases that a rollback from `leaving` may bring back: confirmed good, trusted, and their version neither
+    retired nor rejected; the last live one first."""
     decisions = newest_decisions(approvals)
     found: list[ReleaseId] = []
     for entry in reversed(entries):
         release = entry.release_id
-        if release is None or release == leaving or release in found or not entry.is_confirmed:
+        if release is None or release == leaving or release in found or not entry.is_confirmed or entry.is_gone:
             continue
         if is_trusted(entries, decisions, release):
             found.append(release)

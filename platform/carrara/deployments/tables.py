@@ -95,7 +95,7 @@ class RolloutRow(Created, ProjectOwned, Row):
 
 class LedgerRow(ProjectOwned, Row):
     """What was live from `at` until the next entry's `at`. `release_id` null: the declared fallback; `actor_id` null:
-    Carrara itself, by a rule."""
+    Carrara itself, by a rule. `evidence`: of a rollback, which processes held its target."""
 
     __tablename__ = "ledger_entries"
     __table_args__ = owned(
@@ -117,6 +117,7 @@ class LedgerRow(ProjectOwned, Row):
     generation: Mapped[int] = mapped_column(BigInteger)
     actor_id: Mapped[UUID | None]
     reason: Mapped[str]
+    evidence: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     at: Mapped[datetime] = mapped_column(server_default=text("clock_timestamp()"))
 
 
