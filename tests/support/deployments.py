@@ -163,10 +163,16 @@ class Town:
         return found
 
     def decide(
-        self, digest: str, decision: str = "approved", *, by: Actor | None = None, endpoint: str = "arrivals"
+        self,
+        digest: str,
+        decision: str = "approved",
+        *,
+        by: Actor | None = None,
+        endpoint: str = "arrivals",
+        **seen: str | None,
     ) -> wire.ApprovalView:
         actor = by or self.bob
-        body = wire.DecideApproval.model_validate({"release": digest, "decision": decision})
+        body = wire.DecideApproval.model_validate({"release": digest, "decision": decision, **seen})
         view: wire.ApprovalView = self.do(
             actor, lambda s: approving.decide(s, self.project, actor, endpoint, body, neighbours=self.neighbours)
         )

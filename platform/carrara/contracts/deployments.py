@@ -42,7 +42,7 @@ class ReleaseChoice(Wire):
     """Either a model and a version's number, or a release's digest."""
 
     model: str | None = Field(None, max_length=200, examples=["arrival-delay"])
-    version: int | None = Field(None, ge=1, examples=[2])
+    version: int | None = Field(None, ge=1, lt=2**31, examples=[2])
     release: str | None = Field(None, pattern=DIGEST_PATTERN)
 
     @model_validator(mode="after")
@@ -64,10 +64,16 @@ class Promote(ReleaseChoice):
 
 
 class DecideApproval(ReleaseChoice):
-    """A person's decision about a release at this endpoint, on the newest evaluation and the policy in force."""
+    """A person's decision about a release at this endpoint, on the newest evaluation and the policy in force.
+
+    `evaluation`, `policy`: digests of those that the person saw, as the gate report gives them (null: none was shown);
+    `Conflict(evidence_changed)` if others are in force by now. Left out, they are not compared.
+    """
 
     decision: Literal["approved", "rejected"] = "approved"
     comment: str = Field("", max_length=2000)
+    evaluation: str | None = Field(None, pattern=DIGEST_PATTERN)
+    policy: str | None = Field(None, pattern=DIGEST_PATTERN)
 
 
 class RevokeApproval(Wire):
@@ -75,7 +81,8 @@ class RevokeApproval(Wire):
 
 
 class RollBack(Wire):
-    """`to`: a certain earlier release, or `fallback`; else the rollback target. `leaving`: only if this one is live."""
+    """`to`: a certain earlier release that every process holds, or `fallback`; else the rollback target. `leaving`:
+    only if this one answers, or is on its way to. Without `to`, a rollout that has not switched yet is only ended."""
 
     reason: str = Field(min_length=1, max_length=2000, examples=["answers are all 'late' since 14:05"])
     to: str | None = Field(None, pattern=DIGEST_PATTERN + "|^fallback$")
@@ -189,9 +196,15 @@ class ApprovalView(Answer):
 
 
 class RollbackView(Answer):
-    """Committed. `restored` null: the fallback answers. The endpoint's status tells when serving has followed."""
+    """Committed. `restored` null: the fallback answers. The endpoint's status tells when serving has followed.
+
+    `only_aborted`: a rollout that had not switched was ended. Nothing was left (`left` is null), and `restored` is what
+    answered all along.
+    """
 
     endpoint: str
+    message: str
+    only_aborted: bool
     left: ReleaseRef | None
     restored: ReleaseRef | None
     revision: int

@@ -46,7 +46,6 @@ def start_rollout(
     why: str,
 ) -> Rollout:
     """Opens a rollout: serving is told to load the candidate beside what is live."""
-    generation = store.bump_generation(session)
     now = store.database_now(session)
     rollout = store.add_rollout(
         session,
@@ -60,7 +59,7 @@ def start_rollout(
             state=RolloutState.PREPARING,
             reason="serving loads the candidate",
             evidence={"asked_for": why},
-            generation=generation,
+            generation=None,
             started_by=UserId(by.id) if by.id else endpoint.created_by,
             started_at=now,
             deadline_at=now + timedelta(seconds=wait_seconds),
@@ -72,7 +71,7 @@ def start_rollout(
     _note(session, "rollout.started", endpoint, rollout, by, release=release.digest, strategy=strategy)
     store.wake_reconciler(session, rollout.id)
     after_commit(session, lambda: crashpoint("promote.rollout_started"))
-    return rollout
+    return store.change_rollout(session, rollout, generation=store.bump_generation(session))
 
 
 def move_on(session: Session, endpoint: Endpoint, rollout: Rollout, *, reason: str, evidence: dict[str, Any]) -> None:
@@ -125,13 +124,13 @@ def confirm(session: Session, endpoint: Endpoint, rollout: Rollout, *, reason: s
 def end_rollout(
     session: Session, endpoint: Endpoint, rollout: Rollout, *, state: RolloutState, by: By, reason: str
 ) -> Endpoint:
-    """Ends a rollout without its release being live: serving is told to let the candidate go."""
+    """Ends a rollout without its release being live, so that serving may let the candidate go. The caller tells it
+    (`bump_generation`), last."""
     ended = ROLLOUT_STATES.check(rollout.state, state)
     finished_at = store.database_now(session)
     store.change_rollout(session, rollout, state=ended.value, reason=reason, finished_at=finished_at)
     changed = store.change_endpoint(session, endpoint, candidate_release_id=None)
     _note(session, f"rollout.{ended.value}", endpoint, rollout, by, reason=reason)
-    store.bump_generation(session)
     after_commit(session, lambda: crashpoint("rollout.ended"))
     return changed
 
@@ -155,14 +154,14 @@ def go_back(session: Session, endpoint: Endpoint, move: Move) -> Moved:
     return moved
 
 
-def refresh_pointers(session: Session, endpoint: Endpoint) -> Endpoint:
-    """Derives the pointers anew after an approval changed; serving is told if the way back is another."""
+def refresh_pointers(session: Session, endpoint: Endpoint, *, tell: bool) -> None:
+    """Derives the pointers anew after an approval changed. Serving is told if the way back is another, or if `tell`."""
     pointers = derive(history_store.ledger_of(session, endpoint), history_store.approvals_of(session, endpoint))
-    if pointers.rollback_target == endpoint.rollback_target:
-        return endpoint
-    changed = store.change_endpoint(session, endpoint, rollback_target_id=pointers.rollback_target)
-    store.bump_generation(session)
-    return changed
+    is_other = pointers.rollback_target != endpoint.rollback_target
+    if is_other:
+        store.change_endpoint(session, endpoint, rollback_target_id=pointers.rollback_target)
+    if is_other or tell:
+        store.bump_generation(session)
 
 
 def _place(session: Session, endpoint: Endpoint, move: Move, *, candidate: object) -> Moved:

@@ -5,14 +5,15 @@ from sqlalchemy.orm import Session
 from carrara.access.domain import Actor, Project
 from carrara.audit.service import record
 from carrara.contracts import deployments as wire
+from carrara.contracts.gates import GateReport
 from carrara.contracts.wire import Page
 from carrara.deployments import acts, history_store, releases, store
-from carrara.deployments.domain import Approval, By, Decision, Endpoint, RolloutState
+from carrara.deployments.domain import Approval, By, Decision, Endpoint, RolloutState, VersionFacts
 from carrara.deployments.ledger import newest_decisions
 from carrara.deployments.ports import Neighbours
 from carrara.deployments.rolling_back import take_back
 from carrara.deployments.views import approval_view, names_of
-from carrara.kernel.errors import Refused
+from carrara.kernel.errors import Conflict, Refused
 from carrara.kernel.ids import ApprovalId, uuid7
 
 
@@ -28,13 +29,15 @@ def decide(
     """Keeps the decision with the evaluation and the policy that it rests on. A rejection ends an open rollout of the
     release before its switch; what is live stays until its approval is revoked.
 
-    `Forbidden` for the author outside tier 4; `Refused` while the version has no release.
+    `Forbidden` for the author outside tier 4; `Refused` while the version has no release; `Conflict(evidence_changed)`
+    if the person saw another evaluation or policy than those in force.
     """
     endpoint = store.find_endpoint(session, project.id, endpoint_name, lock=True)
     version = releases.version_facts(session, project.id, body)
     if version.release is None:
         raise Refused(f"{version.title} is {version.state} and has no release to decide about", code="no_release")
     gates = neighbours.gates.judge(session, project.id, version, endpoint, endpoint.desired)
+    _check_seen(version, body, gates)
     draft = Approval(
         id=ApprovalId(uuid7()),
         release_id=version.release.id,
@@ -61,10 +64,11 @@ def decide(
         is_self_approval=approval.is_self_approval,
         **facts,
     )
+    is_ended = False
     if approval.decision is Decision.REJECTED:
         told = f"{actor.name} rejected it" + (f": {body.comment}" if body.comment else "")
-        endpoint = _end_rollout_of(session, endpoint, approval, By(actor.id, actor.name), told)
-    acts.refresh_pointers(session, endpoint)
+        is_ended = _end_rollout_of(session, endpoint, approval, By(actor.id, actor.name), told)
+    acts.refresh_pointers(session, endpoint, tell=is_ended)
     return _view(session, project, endpoint, approval)
 
 
@@ -87,13 +91,13 @@ def revoke(
     _note(session, "approval.revoked", project, actor, revoked, endpoint=str(endpoint.id), reason=reason)
     by = By(actor.id, actor.name)
     told = f"its approval was revoked: {reason}"
-    endpoint = _end_rollout_of(session, endpoint, approval, by, told)
+    is_ended = _end_rollout_of(session, endpoint, approval, by, told)
     newest = newest_decisions(history_store.approvals_of(session, endpoint)).get(approval.release_id)
     stands = newest is not None and newest.decision is Decision.APPROVED
     if endpoint.desired == approval.release_id and not stands:
         take_back(session, project, endpoint, by=by, reason=told)
     else:
-        acts.refresh_pointers(session, endpoint)
+        acts.refresh_pointers(session, endpoint, tell=is_ended)
     return _view(session, project, endpoint, revoked)
 
 
@@ -110,11 +114,22 @@ def list_approvals(
     return Page(items=items, next=str(shown[-1].id) if len(found) > limit else None)
 
 
-def _end_rollout_of(session: Session, endpoint: Endpoint, approval: Approval, by: By, why: str) -> Endpoint:
+def _check_seen(version: VersionFacts, body: wire.DecideApproval, gates: GateReport) -> None:
+    in_force = {"evaluation": gates.evaluation_digest, "policy": gates.policy_digest}
+    seen = {name: getattr(body, name) for name in in_force if name in body.model_fields_set}
+    changed = [name for name, digest in seen.items() if digest != in_force[name]]
+    if changed:
+        told = "; ".join(f"the {name} was {seen[name] or 'none'} and is {in_force[name] or 'none'}" for name in changed)
+        message = f"{version.title} is judged on other evidence than you saw: {told}. Look at its gates, then decide"
+        raise Conflict(message, code="evidence_changed", seen=seen, in_force=in_force)
+
+
+def _end_rollout_of(session: Session, endpoint: Endpoint, approval: Approval, by: By, why: str) -> bool:
     rollout = store.open_rollout(session, endpoint)
     if rollout is None or rollout.release_id != approval.release_id or rollout.state is RolloutState.SWITCHING:
-        return endpoint
-    return acts.end_rollout(session, endpoint, rollout, state=RolloutState.ABORTED, by=by, reason=why)
+        return False
+    acts.end_rollout(session, endpoint, rollout, state=RolloutState.ABORTED, by=by, reason=why)
+    return True
 
 
 def _view(session: Session, project: Project, endpoint: Endpoint, approval: Approval) -> wire.ApprovalView:

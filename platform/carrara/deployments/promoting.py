@@ -59,7 +59,9 @@ def abort_rollout(
     reason = f"aborted by {actor.name}: {body.reason}"
     by = By(actor.id, actor.name)
     acts.end_rollout(session, endpoint, rollout, state=RolloutState.ABORTED, by=by, reason=reason)
-    return get_rollout(session, project, endpoint_name, rollout_id)
+    view = get_rollout(session, project, endpoint_name, rollout_id)
+    store.bump_generation(session)
+    return view
 
 
 def _facts(session: Session, project: Project, endpoint_name: str, body: wire.Promote, neighbours: Neighbours) -> Facts:

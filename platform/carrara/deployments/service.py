@@ -12,13 +12,8 @@ from carrara.contracts.wire import Page
 from carrara.deployments import history_store, instance_store, releases, store
 from carrara.deployments.domain import Endpoint, Rollout
 from carrara.deployments.ledger import live_at
-from carrara.deployments.views import (
-    endpoint_views,
-    history_view,
-    names_of,
-    rollout_view,
-    unloadable,
-)
+from carrara.deployments.readiness import readiness_of
+from carrara.deployments.views import endpoint_views, history_view, names_of, rollout_view
 from carrara.deployments.way_back import find_way_back
 from carrara.kernel.errors import Refused
 from carrara.kernel.ids import EndpointId, RolloutId, uuid7
@@ -46,8 +41,9 @@ def create_endpoint(session: Session, project: Project, actor: Actor, body: wire
     )
     store.add_endpoint(session, endpoint)
     _note(session, "endpoint.created", project, actor, endpoint, name=body.name, policy=body.policy)
+    view = get_endpoint(session, project, body.name)
     store.bump_generation(session)
-    return get_endpoint(session, project, body.name)
+    return view
 
 
 def get_endpoint(session: Session, project: Project, name: str) -> wire.EndpointView:
@@ -79,17 +75,18 @@ def set_fallback(
     if body.fallback is None:
         _refuse_bare(session, project, endpoint)
     declare_fallback(session, project, actor, endpoint, body.fallback, reason=body.reason)
-    return get_endpoint(session, project, name)
+    view = get_endpoint(session, project, name)
+    store.bump_generation(session)
+    return view
 
 
 def declare_fallback(
     session: Session, project: Project, actor: Actor, endpoint: Endpoint, fallback: Fallback | None, *, reason: str
 ) -> Endpoint:
-    """Writes the fallback of a locked endpoint and tells serving."""
+    """Writes the fallback of a locked endpoint. The caller tells serving (`bump_generation`), last."""
     value = fallback.model_dump(mode="json") if fallback else None
     changed = store.change_endpoint(session, endpoint, fallback=value)
     _note(session, "endpoint.fallback_set", project, actor, endpoint, fallback=value, reason=reason)
-    store.bump_generation(session)
     return changed
 
 
@@ -136,8 +133,8 @@ def _refuse_bare(session: Session, project: Project, endpoint: Endpoint) -> None
         return
     approvals = history_store.approvals_of(session, endpoint)
     known = releases.releases_by_id(session, project.id, {entry.release_id for entry in entries})
-    bad = unloadable(instance_store.known_instances(session), known.values())
-    way = find_way_back(endpoint, entries, approvals, bad)
+    ready = readiness_of(instance_store.known_instances(session), known.values())
+    way = find_way_back(endpoint, entries, approvals, ready.unloadable)
     if not entries or entries[-1].release_id is None or way.release_id is None:
         message = f"the fallback is all that {endpoint.name} could go back to; declare another instead of none"
         raise Refused(message, code="fallback_needed")

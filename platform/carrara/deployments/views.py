@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from carrara.access.domain import Project
 from carrara.access.store import user_names
 from carrara.contracts import deployments as wire
-from carrara.contracts.routes import SlotState
 from carrara.deployments import history_store, instance_store, releases, store
 from carrara.deployments.domain import Approval, Endpoint, LedgerEntry, Release, Rollout
-from carrara.deployments.instances import Instance, unexpired
+from carrara.deployments.instances import Instance
+from carrara.deployments.readiness import readiness_of
 from carrara.deployments.status import status_of
 from carrara.deployments.way_back import find_way_back
 from carrara.kernel.ids import ReleaseId, UserId
@@ -94,8 +94,6 @@ def _endpoint_view(
     entry = history.entries[-1] if history.entries else None
     live = names.releases[entry.release_id] if entry and entry.release_id else None
     status = status_of((project.name, endpoint.name), entry, live, now.instances, now.moment)
-    bad = unloadable(now.instances, names.releases.values())
-    way = find_way_back(endpoint, history.entries, history.approvals, bad)
     return wire.EndpointView(
         name=endpoint.name,
         project=project.name,
@@ -114,30 +112,24 @@ def _endpoint_view(
             age_seconds=status.age_seconds,
             missing=list(status.missing),
         ),
-        rollback=wire.RollbackPreview(
-            possible=way.is_possible,
-            target=names.ref(way.release_id),
-            reason=way.reason,
-            others=[names.sure_ref(other) for other in way.others],
-        ),
+        rollback=_preview(endpoint, history, names, now),
         rollout=rollout_view(endpoint, history.rollout, names) if history.rollout else None,
         created_by=names.person(endpoint.created_by),
         created_at=endpoint.created_at,
     )
 
 
-def unloadable(instances: Sequence[Instance], found: Iterable[Release]) -> frozenset[ReleaseId]:
-    """Releases that every process with a lease reports as failed: bringing them back would bring an outage."""
-    alive = unexpired(instances)
-    if not alive:
-        return frozenset()
-    return frozenset(
-        release.id
-        for release in found
-        if all(
-            (report := instance.releases.get(release.digest)) is not None and report.state is SlotState.FAILED
-            for instance in alive
-        )
+def _preview(endpoint: Endpoint, history: _History, names: Names, now: _Now) -> wire.RollbackPreview:
+    bad = readiness_of(now.instances, names.releases.values()).unloadable
+    way = find_way_back(endpoint, history.entries, history.approvals, bad)
+    others = [names.sure_ref(other) for other in way.others]
+    if history.rollout is not None and not history.rollout.has_switched:
+        title = names.releases[history.rollout.release_id].title
+        target = names.ref(endpoint.desired)
+        reason = f"{title} does not answer yet: its rollout is ended, and what answers stays"
+        return wire.RollbackPreview(possible=True, target=target, reason=reason, others=others)
+    return wire.RollbackPreview(
+        possible=way.is_possible, target=names.ref(way.release_id), reason=way.reason, others=others
     )
 
 

@@ -1,7 +1,7 @@
 """Where a rollback leads, and why it may be refused in advance. Pure."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from carrara.deployments.domain import Approval, Endpoint, LedgerEntry
 from carrara.deployments.ledger import ways_back
@@ -18,6 +18,19 @@ class WayBack:
     reason: str
     code: str = ""
     others: tuple[ReleaseId, ...] = ()
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What the processes with a lease say of releases: `held` by every one of them, `unloadable` by every one."""
+
+    instances: int = 0
+    held: frozenset[ReleaseId] = field(default_factory=frozenset)
+    unloadable: frozenset[ReleaseId] = field(default_factory=frozenset)
+
+    def is_cold(self, release_id: ReleaseId) -> bool:
+        """Whether some process does not hold it; False if none reports, since then nothing is known."""
+        return self.instances > 0 and release_id not in self.held
 
 
 def find_way_back(
@@ -64,3 +77,23 @@ def choose(
     if not way.is_possible:
         raise Refused(f"{endpoint.name} cannot be rolled back: {way.reason}", code=way.code)
     return way.release_id
+
+
+def choose_by_rule(
+    endpoint: Endpoint, entries: Sequence[LedgerEntry], way: WayBack, ready: Readiness
+) -> ReleaseId | None:
+    """The same where nobody is there to choose: the rollback target; else an older release that every process holds;
+    else the fallback; else an older one that must be loaded first. `Refused` only if there is none of them.
+
+    The fallback comes before a release that is not loaded: until that is, the one to be left would go on answering.
+    """
+    if way.is_possible:
+        return way.release_id
+    held = [release for release in way.others if release in ready.held]
+    if held:
+        return held[0]
+    if endpoint.fallback is not None and entries and entries[-1].release_id is not None:
+        return None
+    if way.others:
+        return way.others[0]
+    raise Refused(f"{endpoint.name} cannot be rolled back: {way.reason}", code=way.code)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from tests.support.deployments import FALLBACK, Town, make_town
@@ -11,7 +12,7 @@ from tests.support.rivals import race_promotions
 
 from carrara.contracts import deployments as wire
 from carrara.contracts.gates import Outcome
-from carrara.deployments import promoting
+from carrara.deployments import history_store, promoting
 from carrara.kernel.digests import digest_bytes
 from carrara.kernel.errors import CarraraError, Conflict, Forbidden, Invalid, NotFound, Refused
 from carrara.kernel.ids import uuid7
@@ -125,7 +126,7 @@ def test_database_itself_keeps_the_author_from_approving(town: Town) -> None:
             pytest.raises(DBAPIError, match="cannot approve"),
             town.database.transaction(EVERYTHING) as session,
         ):
-            session.execute(text(f"UPDATE approvals SET {change}"), {"me": town.ada.id})  # noqa: S608  # ours
+            session.execute(text(f"UPDATE approvals SET {change}"), {"me": town.ada.id})
 
 
 def test_promotion_can_be_aborted_before_its_switch_only(town: Town, fleet: Fleet) -> None:
@@ -189,3 +190,27 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_hears_of_it(town: Town
     """The same a thousand times: test_fault_f15_concurrent_promotes."""
     race_promotions(town, rounds=25)
     assert town.history() == []
+
+
+@pytest.mark.parametrize(("name", "gives"), [("evaluation", "evaluation_digest"), ("policy", "policy_digest")])
+def test_decision_on_evidence_that_is_no_longer_in_force_is_refused_with_both(
+    town: Town, name: str, gives: str
+) -> None:
+    town.endpoint()
+    v1 = town.version(1)
+    was, now = getattr(town.gates, gives), digest_bytes(b"another")
+    town.decide(v1, **{name: was})
+    setattr(town.gates, gives, now)
+    with pytest.raises(Conflict, match=f"{was} and is {now}") as changed:
+        town.decide(v1, **{name: was})
+    assert changed.value.code == "evidence_changed"
+    assert (changed.value.facts["seen"][name], changed.value.facts["in_force"][name]) == (was, now)
+    with pytest.raises(Conflict, match=f"none and is {now}"):
+        town.decide(v1, **{name: None})
+    assert len(town.read(history_store.approvals_of)) == 1
+    town.decide(v1, **{name: now})
+
+
+def test_number_that_no_version_can_have_is_no_choice() -> None:
+    with pytest.raises(ValidationError, match="less than 2147483648"):
+        wire.Promote(model="delays", version=2**31, reason="x")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from carrara.contracts.routes import Fallback
 from carrara.deployments.domain import Approval, Decision, Endpoint, LedgerEntry, LedgerKind
 from carrara.deployments.ledger import Pointers, derive, faults, is_trusted, live_at, newest_decisions, ways_back
-from carrara.deployments.way_back import choose, find_way_back
+from carrara.deployments.way_back import Readiness, choose, choose_by_rule, find_way_back
 from carrara.kernel.errors import Refused
 from carrara.kernel.ids import ApprovalId, EndpointId, ProjectId, ReleaseId, UserId
 
@@ -238,3 +238,52 @@ def test_rolling_back_again_and_again_ends_and_visits_nothing_twice(numbers: lis
         visited.append(way.release_id)
     assert len(set(visited)) == len(visited)
     assert visited[-1] is None
+
+
+READY = Readiness(instances=2, held=frozenset({_id(1)}))
+
+
+@pytest.mark.parametrize(
+    ("history", "unloadable", "ready", "fallback", "expected"),
+    [
+        (_h(1, 2, 3), set(), READY, True, 2),
+        (_h(1, 2, 3), {2}, READY, True, 1),
+        (_h(1, 2, 3), {2}, Readiness(instances=2), True, None),
+        (_h(1, 2, 3), {2}, Readiness(instances=2), False, 1),
+        (_h(1, 2), {1}, Readiness(instances=2), True, None),
+        (_h(1), set(), READY, True, None),
+    ],
+    ids=[
+        "the target",
+        "an older one that is held",
+        "the fallback before one that must be loaded",
+        "one that must be loaded before nothing",
+        "only the fallback is left",
+        "nothing was before",
+    ],
+)
+def test_rule_gives_up_only_if_there_is_no_way(
+    history: History, unloadable: set[int], ready: Readiness, fallback: bool, expected: int | None
+) -> None:
+    endpoint = ENDPOINT if fallback else replace(ENDPOINT, fallback=None)
+    way = find_way_back(endpoint, history.entries, history.approvals, {_id(number) for number in unloadable})
+    found = choose_by_rule(endpoint, history.entries, way, ready)
+    assert found == (_id(expected) if expected is not None else None)
+
+
+def test_rule_is_refused_if_there_is_neither_a_good_release_nor_a_fallback() -> None:
+    endpoint = replace(ENDPOINT, fallback=None)
+    history = _h(1, 2)
+    way = find_way_back(endpoint, history.entries, history.approvals, {_id(1)})
+    with pytest.raises(Refused) as refused:
+        choose_by_rule(endpoint, history.entries, way, READY)
+    assert refused.value.code == "target_unloadable"
+
+
+def test_version_that_is_gone_is_no_way_back_and_what_was_unconfirmed_is_not_current() -> None:
+    history = _h(1, 2, 3)
+    history.entries = [replace(entry, is_gone=entry.release_id == _id(2)) for entry in history.entries]
+    assert derive(history.entries, history.approvals) == Pointers(_id(3), _id(3), _id(1))
+    history.back(_id(1))
+    history.entries[-1] = replace(history.entries[-1], is_confirmed=False)
+    assert derive(history.entries, history.approvals).current == _id(3)
