@@ -83,7 +83,7 @@ def approve(
     endpoint: Endpoint,
     comment: Annotated[str, typer.Option("--comment", "-m")] = "",
 ) -> None:
-    """Approve a version's release for an endpoint. Its author may not."""
+    """Approve a version's release for an endpoint, on the gate report that is printed. Its author may not."""
     _decide(model, version, endpoint, "approved", comment)
 
 
@@ -94,7 +94,7 @@ def reject(
     endpoint: Endpoint,
     comment: Annotated[str, typer.Option("--comment", "-m")] = "",
 ) -> None:
-    """Reject a version's release for an endpoint."""
+    """Reject a version's release for an endpoint, on the gate report that is printed."""
     _decide(model, version, endpoint, "rejected", comment)
 
 
@@ -144,15 +144,22 @@ def promote(
 def rollback(
     endpoint: EndpointName,
     reason: Why,
-    to: Annotated[str | None, typer.Option(help="Digest of an earlier release, if not the target.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(help="`fallback`, or the digest of an earlier release that every serving process holds."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Until every process has followed.")] = True,
 ) -> None:
-    """Go back to the release before. Committed at once; the target is warm."""
+    """Go back to the rollback target, which is kept loaded; or `--to fallback`. Committed at once.
+
+    While a promotion has not switched yet, it is only ended: what answers is good. If somebody else went back in the
+    meantime, nothing happens and you are told who.
+    """
     client = session.project().endpoints
-    view = client.roll_back(endpoint, reason=reason, to=to)
-    left, now = named(view.left) or "the fallback", named(view.restored) or "the declared fallback"
-    terminal.say(f"[bold]{endpoint}[/]: left {left}, now {now}")
-    if wait:
+    leaving = to_leave(client.get(endpoint), to)
+    view = client.roll_back(endpoint, reason=reason, to=to, leaving=leaving.digest if leaving else None)
+    terminal.say(f"[bold]{endpoint}[/]: {view.message}")
+    if wait and not view.only_aborted:
         confirmed = client.wait_until_confirmed(endpoint)
         terminal.say(f"[green]{confirmed.status.message}[/]")
     terminal.answer(view)
@@ -190,15 +197,34 @@ def parse_fallback(text: str | None) -> Fallback | None:
         ) from error
 
 
+def to_leave(seen: EndpointView, to: str | None) -> ReleaseRef | None:
+    """What a rollback is to leave, of an endpoint as its caller saw it: the release of a rollout that has not switched,
+    unless `to` asks for another than the live one; else the live release; None if the fallback answers."""
+    rollout = seen.rollout
+    if rollout is not None and to is None:
+        return rollout.release
+    return seen.desired
+
+
 def named(release: ReleaseRef | None) -> str | None:
     """A release as people say it."""
     return f"{release.model} {release.version} ({short(release.digest)})" if release else None
 
 
 def _decide(model: str, version: int, endpoint: str, decision: str, comment: str) -> None:
-    client = session.project().endpoints
-    made = client.decide(
-        endpoint, model, version, decision="approved" if decision == "approved" else "rejected", comment=comment
+    project = session.project()
+    report = project.evaluations.gates(model, version, endpoint=endpoint)
+    terminal.say(
+        f"gates of [bold]{model} {version}[/] at [bold]{endpoint}[/]: {report.outcome}"
+        f"\n  evaluation {report.evaluation_digest or 'none'}\n  policy {report.policy_digest}"
+    )
+    made = project.endpoints.decide(
+        endpoint,
+        model,
+        version,
+        decision="approved" if decision == "approved" else "rejected",
+        comment=comment,
+        seen=report,
     )
     own = " [yellow](own version: sandbox tier)[/]" if made.is_self_approval else ""
     terminal.say(f"{decision} {named(made.release)} for [bold]{endpoint}[/] by {made.approver}{own}")

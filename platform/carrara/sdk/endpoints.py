@@ -22,6 +22,7 @@ from carrara.contracts.deployments import (
     SetFallback,
     SetPolicy,
 )
+from carrara.contracts.gates import GateReport
 from carrara.contracts.routes import Fallback
 from carrara.sdk.transport import Transport
 
@@ -61,9 +62,14 @@ class Endpoints:
         *,
         decision: Literal["approved", "rejected"] = "approved",
         comment: str = "",
+        seen: GateReport | None = None,
     ) -> ApprovalView:
-        """A person's yes or no to this version's release at this endpoint. Its author may not."""
-        body = DecideApproval(model=model, version=version, decision=decision, comment=comment)
+        """A person's yes or no to this version's release at this endpoint. Its author may not approve it.
+
+        `seen`: the gate report that the person was shown; `Conflict` if it no longer is what the decision rests on.
+        """
+        shown = {"evaluation": seen.evaluation_digest, "policy": seen.policy_digest} if seen is not None else {}
+        body = DecideApproval(model=model, version=version, decision=decision, comment=comment, **shown)
         return self._transport.write("POST", f"{self._path}/{name}/approvals", ApprovalView, body=body)
 
     def approvals(self, name: str) -> Iterator[ApprovalView]:
@@ -109,7 +115,11 @@ class Endpoints:
             time.sleep(0.1)
 
     def roll_back(self, name: str, *, reason: str, to: str | None = None, leaving: str | None = None) -> RollbackView:
-        """Goes back to the rollback target, or to the release `to`. Committed when this returns."""
+        """Goes back to the rollback target, or to `to`: a digest of a release that every process holds, or `fallback`.
+
+        `leaving`: the digest of what is to go; `Conflict` with who was quicker if it does not answer any more. Without
+        `to`, a rollout that has not switched is only ended. Committed when this returns.
+        """
         body = RollBack(reason=reason, to=to, leaving=leaving)
         return self._transport.write("POST", f"{self._path}/{name}/rollback", RollbackView, body=body)
 
