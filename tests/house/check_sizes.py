@@ -9,7 +9,7 @@ from pathlib import Path
 MAX_FILE_LINES = 300
 MAX_FUNCTION_LINES = 50
 LEFTOVER_ROOMS = {"utils", "util", "helpers", "common", "base", "manager", "managers", "misc"}
-SIZED = ("platform/", "workers/", "tests/", "benchmarks/", "examples/")
+SIZED = ("platform/", "workers/", "deploy/", "tests/", "benchmarks/", "examples/")
 
 
 def faults_of(path: Path) -> Iterator[str]:

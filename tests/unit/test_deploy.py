@@ -1,7 +1,9 @@
 """What `deploy/` starts is what the one list of processes says, and nobody is given a secret that is not theirs."""
 
 import re
+import shutil
 import stat
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,22 @@ def test_only_who_confines_may_make_namespaces_and_nobody_has_capabilities(spec:
         assert f"carrara-{spec.name}.strict.conf" in UNITS
     else:
         assert settings["RestrictNamespaces"] == ["yes"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_understands_every_line(tmp_path: Path) -> None:
+    """It ends with 0 even for a line that it ignores, so what it says counts. The programs are not installed here."""
+    for name, text in UNITS.items():
+        if name.endswith(".service"):
+            (tmp_path / name).write_text(re.sub(r"^ExecStart=.*", "ExecStart=/bin/true", text, flags=re.MULTILINE))
+        else:
+            folder = tmp_path / name.replace(".strict.conf", ".service.d")
+            folder.mkdir()
+            (folder / "strict.conf").write_text(text)
+    files = sorted(map(str, tmp_path.glob("*.service")))
+    done = subprocess.run(["systemd-analyze", "verify", *files], capture_output=True, text=True, check=False)
+    complaints = [line for line in (done.stdout + done.stderr).splitlines() if str(tmp_path) in line]
+    assert (done.returncode, complaints) == (0, [])
 
 
 def test_compose_has_every_process_with_its_command_and_its_end() -> None:
