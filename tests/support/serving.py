@@ -44,7 +44,6 @@ def route(
         endpoint=endpoint,
         slots=slots,
         fallback=fallback,
-        token_hashes=[hashlib.sha256(TOKEN.encode()).hexdigest()],
         rollback_target=target.digest if target else None,
     )
 
@@ -65,10 +64,17 @@ class FakePlatform:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def publish(self, generation: int, routes: Sequence[EndpointRoute], releases: Sequence[TestRelease]) -> None:
-        """A new route table; who polls hears of it at once."""
+    def publish(
+        self,
+        generation: int,
+        routes: Sequence[EndpointRoute],
+        releases: Sequence[TestRelease],
+        tokens: Sequence[str] = (TOKEN,),
+    ) -> None:
+        """A new route table; who polls hears of it at once. `tokens` may predict at all endpoints."""
         described = {release.digest: release.manifest for release in releases}
-        table = RouteTable(generation=generation, endpoints=list(routes), releases=described)
+        hashes = {route.project: [hashlib.sha256(token.encode()).hexdigest() for token in tokens] for route in routes}
+        table = RouteTable(generation=generation, endpoints=list(routes), releases=described, token_hashes=hashes)
         self.publish_raw(table.model_dump(mode="json"))
 
     def publish_raw(self, body: dict[str, Any]) -> None:
@@ -193,9 +199,7 @@ class Serving:
             "CARRARA_SERVING_WORKERS": str(self.workers),
             **self.settings,
         }
-        code = (
-            "from carrara.serving.parent import main; from carrara.kernel.config import Settings; main(Settings())"
-        )
+        code = "from carrara.serving.parent import main; from carrara.kernel.config import Settings; main(Settings())"
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log

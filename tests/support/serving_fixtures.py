@@ -1,12 +1,12 @@
 """A town of its own for a serving test: a store, a fake platform, a real `carrara serving`."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.releases import TestRelease, odd_release
-from tests.support.serving import FakePlatform, Serving, route
+from tests.support.serving import TOKEN, FakePlatform, Serving, route
 from tests.support.waiting import eventually
 
 from carrara.contracts.routes import EndpointRoute, ReleaseReport, SlotState
@@ -38,10 +38,10 @@ class Town:
         self.releases[release.digest] = release
         return release
 
-    def publish(self, *routes: EndpointRoute) -> int:
+    def publish(self, *routes: EndpointRoute, tokens: Sequence[str] = (TOKEN,)) -> int:
         self.generation += 1
         named = {slot.release for endpoint in routes for slot in endpoint.slots}
-        self.platform.publish(self.generation, routes, [self.releases[digest] for digest in sorted(named)])
+        self.platform.publish(self.generation, routes, [self.releases[digest] for digest in sorted(named)], tokens)
         return self.generation
 
     def is_live(self, release: TestRelease, endpoint: str = "late") -> bool:

@@ -36,7 +36,7 @@ class Fallback(Wire):
 
 
 class EndpointRoute(Answer):
-    """One endpoint. `token_hashes`: SHA-256 (hex) of the tokens that may predict.
+    """One endpoint.
 
     `rollback_target`: the WARM release that a serving process may fall to by itself when the live one breaks. Other
     WARM releases are candidates and never get a request from it.
@@ -46,17 +46,20 @@ class EndpointRoute(Answer):
     endpoint: str
     slots: list[Slot]
     fallback: Fallback | None
-    token_hashes: list[str]
     rollback_target: str | None = None
 
 
 class RouteTable(Answer):
-    """Who answers what. A process that does not know `schema_version` keeps its last good table and says so."""
+    """Who answers what. A process that does not know `schema_version` keeps its last good table and says so.
+
+    `token_hashes`: by project, SHA-256 (hex) of the tokens that may predict at all its endpoints.
+    """
 
     schema_version: int = SCHEMA_VERSION
     generation: int
     endpoints: list[EndpointRoute]
     releases: dict[str, ReleaseManifest]
+    token_hashes: dict[str, list[str]] = {}
 
 
 class SlotState(StrEnum):

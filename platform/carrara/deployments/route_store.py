@@ -1,6 +1,6 @@
 """SQL behind the route table. The transaction must see all projects."""
 
-from collections import defaultdict
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,7 +23,7 @@ def read_route_table(session: Session) -> RouteTable:
     """The table as it stands. The generation is read first: the content is never older than its number."""
     generation = current_generation(session)
     rows = _endpoints(session)
-    hashes = _token_hashes(session, {row.project_id for row in rows})
+    hashes = _token_hashes(session, {row.project_id: row.project for row in rows})
     facts = [
         EndpointFacts(
             project=row.project,
@@ -32,12 +32,11 @@ def read_route_table(session: Session) -> RouteTable:
             candidate=row.candidate,
             rollback_target=row.rollback_target,
             fallback=Fallback.model_validate(row.fallback) if row.fallback else None,
-            token_hashes=hashes[row.project_id],
         )
         for row in rows
     ]
     digests = {digest for row in rows for digest in (row.desired, row.candidate, row.rollback_target) if digest}
-    return build_route_table(generation, facts, _manifests(session, digests))
+    return build_route_table(generation, facts, _manifests(session, digests), hashes)
 
 
 class ExpiryWatch:
@@ -80,14 +79,14 @@ def _endpoints(session: Session) -> list[Any]:
     return list(session.execute(chosen.order_by(ProjectRow.name, EndpointRow.name)))
 
 
-def _token_hashes(session: Session, projects: set[UUID]) -> defaultdict[UUID, list[str]]:
-    found: defaultdict[UUID, list[str]] = defaultdict(list)
+def _token_hashes(session: Session, projects: Mapping[UUID, str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {name: [] for name in projects.values()}
     rows = session.execute(
         select(MembershipRow.project_id, TokenRow.hash)
         .join(UserRow, UserRow.id == MembershipRow.user_id)
         .join(TokenRow, TokenRow.user_id == UserRow.id)
         .where(
-            MembershipRow.project_id.in_(projects),
+            MembershipRow.project_id.in_(list(projects)),
             UserRow.disabled_at.is_(None),
             TokenRow.revoked_at.is_(None),
             TokenRow.expires_at > func.now(),
@@ -95,7 +94,7 @@ def _token_hashes(session: Session, projects: set[UUID]) -> defaultdict[UUID, li
         .distinct()
     )
     for project_id, token_hash in rows:
-        found[project_id].append(token_hash)
+        found[projects[project_id]].append(token_hash)
     return found
 
 

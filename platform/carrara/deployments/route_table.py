@@ -1,6 +1,6 @@
 """The route table that serving pulls: who answers what, and what is held ready beside it. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from carrara.contracts.release import ReleaseManifest
@@ -9,7 +9,7 @@ from carrara.contracts.routes import EndpointRoute, Fallback, RouteTable, Slot, 
 
 @dataclass(frozen=True)
 class EndpointFacts:
-    """One endpoint, its releases by digest. `token_hashes`: of every valid token of a member of its project."""
+    """One endpoint, its releases by digest."""
 
     project: str
     endpoint: str
@@ -17,27 +17,34 @@ class EndpointFacts:
     candidate: str | None
     rollback_target: str | None
     fallback: Fallback | None
-    token_hashes: Sequence[str]
 
 
 def build_route_table(
-    generation: int, endpoints: Sequence[EndpointFacts], manifests: Mapping[str, ReleaseManifest]
+    generation: int,
+    endpoints: Sequence[EndpointFacts],
+    manifests: Mapping[str, ReleaseManifest],
+    token_hashes: Mapping[str, Collection[str]],
 ) -> RouteTable:
-    """The table of this generation. Only releases with a slot travel with it."""
+    """The table of this generation. Only releases with a slot travel with it.
+
+    `token_hashes`: by project, of every valid token of its members.
+    """
     routes = [
         EndpointRoute(
             project=facts.project,
             endpoint=facts.endpoint,
             slots=slots_of(facts),
             fallback=facts.fallback,
-            token_hashes=sorted(facts.token_hashes),
             rollback_target=facts.rollback_target,
         )
         for facts in endpoints
     ]
     used = {slot.release for route in routes for slot in route.slots}
     return RouteTable(
-        generation=generation, endpoints=routes, releases={digest: manifests[digest] for digest in sorted(used)}
+        generation=generation,
+        endpoints=routes,
+        releases={digest: manifests[digest] for digest in sorted(used)},
+        token_hashes={project: sorted(hashes) for project, hashes in sorted(token_hashes.items())},
     )
 
 

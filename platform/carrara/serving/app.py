@@ -51,7 +51,7 @@ class ServingApp:
 
     def take(self, table: RouteTable) -> None:
         """The tokens of a new table hold from now on."""
-        self.tokens = token_table(table.endpoints)
+        self.tokens = token_table(table)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

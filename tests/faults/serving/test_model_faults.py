@@ -200,7 +200,7 @@ def test_a_revoked_token_is_refused_within_a_second(town: Town) -> None:
     first = live_town(town)
     assert town.serving.predict({"value": 1.0}).status_code == 200
 
-    town.publish(route(first).model_copy(update={"token_hashes": []}))
+    town.publish(route(first), tokens=())
     town.wait_for(first, within_seconds=5)
 
     assert [town.serving.predict({"value": 1.0}).status_code for _ in range(6)] == [401] * 6

@@ -194,7 +194,7 @@ def test_token_of_a_member_reaches_the_table_and_leaves_it(api: Api) -> None:
         return RouteTable.model_validate_json(api.serving("GET", "/routes").content)
 
     def hashes() -> set[str]:
-        return set(table().endpoints[0].token_hashes)
+        return set(table().token_hashes[town.project.name])
 
     before, generation = hashes(), table().generation
     made = api.ask("POST", "/tokens", json={"name": "ci"})
@@ -202,6 +202,9 @@ def test_token_of_a_member_reaches_the_table_and_leaves_it(api: Api) -> None:
     assert table().generation > generation
     new = hashes() - before
     assert new
+    town.endpoint("other")
+    told = api.serving("GET", "/routes").text
+    assert [told.count(known) for known in new] == [1] * len(new), "once, however many endpoints there are"
     api.ask("DELETE", f"/tokens/{made.json()['id']}")
     assert len(hashes() & new) < len(new)
     stranger = make_actor(town.database, "eve")

@@ -124,5 +124,5 @@ def test_status_tells_the_age_of_its_oldest_evidence() -> None:
 def test_slots_of_an_endpoint(
     desired: str | None, candidate: str | None, target: str | None, expected: list[tuple[str, SlotMode, int]]
 ) -> None:
-    facts = EndpointFacts("flights", "arrivals", desired, candidate, target, Fallback(kind="unavailable"), [])
+    facts = EndpointFacts("flights", "arrivals", desired, candidate, target, Fallback(kind="unavailable"))
     assert [(slot.release, slot.mode, slot.weight) for slot in slots_of(facts)] == expected

@@ -25,9 +25,7 @@ def table(live: dict[str, int], *, target: str | None = None, fallback: Fallback
     slots = [Slot(release=digest, mode=SlotMode.LIVE, weight=weight) for digest, weight in live.items()]
     if target:
         slots.append(Slot(release=target, mode=SlotMode.WARM, weight=0))
-    return EndpointRoute(
-        project="p", endpoint="e", slots=slots, fallback=fallback, token_hashes=[], rollback_target=target
-    )
+    return EndpointRoute(project="p", endpoint="e", slots=slots, fallback=fallback, rollback_target=target)
 
 
 def loaded(*ready: Release, failed: tuple[str, ...] = (), broke: tuple[str, ...] = ()) -> Loaded:

@@ -4,29 +4,37 @@ import hashlib
 
 import pytest
 
-from carrara.contracts.routes import EndpointRoute
-from carrara.kernel.errors import CarraraError, Forbidden, NotFound, Unauthenticated
+from carrara.contracts.routes import EndpointRoute, RouteTable
+from carrara.kernel.errors import CarraraError, NotFound, Unauthenticated
 from carrara.serving.tokens import token_table
 
 
-def endpoint(project: str, name: str, *tokens: str) -> EndpointRoute:
-    hashes = [hashlib.sha256(token.encode()).hexdigest() for token in tokens]
-    return EndpointRoute(project=project, endpoint=name, slots=[], fallback=None, token_hashes=hashes)
+def hashes(*tokens: str) -> list[str]:
+    return [hashlib.sha256(token.encode()).hexdigest() for token in tokens]
 
 
 TOKENS = token_table(
-    [
-        endpoint("a", "one", "alice", "anna"),
-        endpoint("a", "two", "anna"),
-        endpoint("b", "one", "bob"),
-        endpoint("c", "x"),
-    ]
+    RouteTable(
+        generation=1,
+        endpoints=[
+            EndpointRoute(project=project, endpoint=name, slots=[], fallback=None)
+            for project, name in [("a", "one"), ("a", "two"), ("b", "one"), ("c", "x")]
+        ],
+        releases={},
+        token_hashes={"a": hashes("alice", "anna"), "b": [*hashes("bob", "anna"), "no hash"], "c": []},
+    )
 )
 
 
 @pytest.mark.parametrize("header", [b"Bearer alice", b"bearer alice", b"Bearer  alice ", b"Bearer anna"])
 def test_a_listed_token_may_predict(header: bytes) -> None:
     TOKENS.check(header, ("a", "one"))
+    TOKENS.check(header, ("a", "two"))
+
+
+def test_a_token_of_two_projects_may_predict_in_both() -> None:
+    TOKENS.check(b"Bearer anna", ("a", "one"))
+    TOKENS.check(b"Bearer anna", ("b", "one"))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +49,7 @@ def test_a_listed_token_may_predict(header: bytes) -> None:
         (b"Bearer mallory", ("no", "such"), Unauthenticated),
         (b"Bearer " + b"x" * 10_000, ("a", "one"), Unauthenticated),
         (b"Bearer \xff\xfe", ("a", "one"), Unauthenticated),
-        (b"Bearer alice", ("a", "two"), Forbidden),
+        (b"Bearer no hash", ("b", "one"), Unauthenticated),
         (b"Bearer alice", ("a", "no-such"), NotFound),
         (b"Bearer bob", ("a", "one"), NotFound),
         (b"Bearer bob", ("no", "such"), NotFound),
