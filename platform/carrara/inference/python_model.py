@@ -12,6 +12,7 @@ import skops.io
 from carrara.contracts.contract import ModelContract
 from carrara.inference.failures import BadModelOutput, LoadFailed, ModelRaised, UnsafeModel
 from carrara.inference.frames import to_frame
+from carrara.inference.label_shortcut import LabelShortcut
 from carrara.inference.mlmodel import MlModel, Serialization, path_inside, read_mlmodel
 from carrara.inference.outputs import checked_outputs
 from carrara.inference.plain_values import plain_list, plain_rows
@@ -118,21 +119,32 @@ class _SklearnPredictor:
         self._names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
         has_probabilities = contract.task == "classification" and contract.classes is not None
         self._order: list[int] | None = None
+        self._shortcut: LabelShortcut | None = None
         if has_probabilities and callable(getattr(estimator, "predict_proba", None)):
             self._order = _class_order(plain_list(estimator.classes_), contract.classes or [])
+            self._shortcut = LabelShortcut.of(estimator)
 
     def __call__(self, frame: pd.DataFrame) -> dict[str, list[Any]]:
         if self._names and set(self._names) <= set(frame.columns):
             frame = frame[self._names]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="X has feature names")  # fitted on an array: order is enough
-            outputs = {"prediction": plain_rows(self._estimator.predict(frame))}
-            if self._order is not None:
-                table = self._estimator.predict_proba(frame)
-                if getattr(table, "ndim", 0) != 2 or table.shape[1] != len(self._order):
-                    raise BadModelOutput(f"predict_proba gave no table of {len(self._order)} classes for each row")
-                outputs["probabilities"] = table[:, self._order].tolist()
-        return outputs
+            if self._order is None:
+                return {"prediction": plain_rows(self._estimator.predict(frame))}
+            table = self._estimator.predict_proba(frame)
+            if getattr(table, "ndim", 0) != 2 or table.shape[1] != len(self._order):
+                raise BadModelOutput(f"predict_proba gave no table of {len(self._order)} classes for each row")
+            labels = self._labels(frame, table)
+        return {"prediction": plain_rows(labels), "probabilities": table[:, self._order].tolist()}
+
+    def _labels(self, frame: pd.DataFrame, table: Any) -> Any:
+        known = self._shortcut.labels(table) if self._shortcut is not None else None
+        if known is not None:
+            return known
+        labels = self._estimator.predict(frame)
+        if self._shortcut is not None:
+            self._shortcut.compare(table, labels)
+        return labels
 
 
 def _class_order(own: list[Any], contract: Sequence[Any]) -> list[int]:
