@@ -30,6 +30,18 @@ PROJECT_OWNED = (
     "splits",
     "versions",
 )
+# What the application may change in a row once it is there; all else is for ever, whoever asks.
+CHANGEABLE = {
+    "approvals": ("revoked_at", "revoked_by", "revocation_reason"),
+    "api_tokens": ("last_used_at", "revoked_at"),
+    "projects": ("description",),
+    "users": ("disabled_at",),
+    "versions": (
+        *("state", "rejection", "mlflow_run_id", "mlflow_source", "task"),
+        *("artifact_digest", "artifact_bytes", "artifact_files", "flavor", "serialization", "inspection"),
+        *("contract", "golden_candidates", "metrics", "lineage"),
+    ),
+}
 
 
 def upgrade() -> None:
@@ -689,10 +701,11 @@ def _tenancy() -> list[str]:
     statements = []
     for table in PROJECT_OWNED:
         visible = special.get(table, mine)
+        writable = mine if table == "memberships" else visible
         statements += [
             f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
             f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
-            f"CREATE POLICY {table}_of_project ON {table} TO {APP} USING ({visible}) WITH CHECK ({visible})",
+            f"CREATE POLICY {table}_of_project ON {table} TO {APP} USING ({visible}) WITH CHECK ({writable})",
             f"CREATE POLICY {table}_of_all ON {table} TO {CONTROLLER} USING (true) WITH CHECK (true)",
         ]
     return statements
@@ -715,8 +728,14 @@ def _append_only() -> list[str]:
         ]
     return [
         *statements,
-        f"REVOKE UPDATE, DELETE ON approvals FROM {APP}",
-        f"GRANT UPDATE (revoked_at, revoked_by, revocation_reason) ON approvals TO {APP}",
+        *(
+            statement
+            for table, columns in CHANGEABLE.items()
+            for statement in (
+                f"REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {APP}",
+                f"GRANT UPDATE ({', '.join(columns)}) ON {table} TO {APP}",
+            )
+        ),
     ]
 
 
