@@ -10,10 +10,16 @@ import pyarrow.parquet as pq
 
 from carrara.contracts.datasets import StoredType
 from carrara.datasets.columns import ARROW_TYPES, Column, arrow_schema, check_names
+from carrara.datasets.parquet_bounds import (
+    MAX_CELL_BYTES,
+    MAX_PIECE_BYTES,
+    batch_rows,
+    cell_too_large,
+    check_footer,
+    table_bytes,
+)
 from carrara.kernel.errors import Invalid, Issue, TooLarge
 
-_BATCH_ROWS = 65_536
-_BATCH_BYTES = 128 << 20
 _FAILURES = (pa.ArrowException, OSError, ValueError)  # Arrow's readers raise all of these for broken files
 
 
@@ -42,8 +48,11 @@ class ParquetTable:
         texts = [column.name for column in self.columns if column.type is StoredType.TEXT]
         try:
             with pq.ParquetFile(self.path, read_dictionary=texts) as file:
-                for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+                row = 0
+                for batch in file.iter_batches(batch_size=batch_rows(file.metadata), use_threads=False):
+                    _check_cells(batch, row)
                     batch.validate(full=True)
+                    row += batch.num_rows
                     yield from _bounded(batch)
         except _FAILURES as error:
             raise _malformed(error) from error
@@ -53,7 +62,7 @@ def open_parquet(path: Path, *, max_bytes: int) -> ParquetTable:
     """The table in a Parquet file; `Invalid` if it cannot be read, holds no rows, or has a column we cannot store."""
     try:
         with pq.ParquetFile(path) as file:
-            schema, rows = file.schema_arrow, file.metadata.num_rows
+            schema, metadata = file.schema_arrow, file.metadata
     except _FAILURES as error:
         raise _malformed(error) from error
     check_names(schema.names, "the Parquet schema")
@@ -71,10 +80,11 @@ def open_parquet(path: Path, *, max_bytes: int) -> ParquetTable:
             code="unknown_type",
             issues=issues,
         )
-    if not rows:
+    if not metadata.num_rows:
         raise Invalid("the file has columns and no rows", code="no_rows")
     columns = tuple(Column(field.name, kind) for field, kind in zip(schema, kinds, strict=True) if kind)
-    return ParquetTable(path, columns, max_bytes)
+    check_footer(path, metadata)
+    return ParquetTable(path, columns, table_bytes(path, max_bytes))
 
 
 def _kind(arrow: pa.DataType) -> StoredType | None:
@@ -127,9 +137,22 @@ def _first_failing(values: pa.Array, target: pa.DataType) -> int:
     return low
 
 
+def _check_cells(batch: pa.RecordBatch, first_row: int) -> None:
+    """`Invalid` names a text above the limit while it is still there only once."""
+    for name, values in zip(batch.schema.names, batch.columns, strict=True):
+        texts = values.dictionary if pa.types.is_dictionary(values.type) else values
+        if _is_text(texts.type) and (pc.max(pc.binary_length(texts)).as_py() or 0) > MAX_CELL_BYTES:
+            rows = f"rows {first_row} to {first_row + len(values) - 1}"
+            raise cell_too_large(name, f"a value in {rows} (from 0)")
+
+
+def _is_text(arrow: pa.DataType) -> bool:
+    return bool(pa.types.is_string(arrow) or pa.types.is_large_string(arrow))
+
+
 def _bounded(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """The batch in pieces that stay small when their dictionaries are written out."""
-    if batch.num_rows > 1 and sum(map(_unpacked_bytes, batch.columns)) > _BATCH_BYTES:
+    if batch.num_rows > 1 and sum(map(_unpacked_bytes, batch.columns)) > MAX_PIECE_BYTES:
         half = batch.num_rows // 2
         yield from _bounded(batch.slice(0, half))
         yield from _bounded(batch.slice(half))
