@@ -61,6 +61,11 @@ class SnapshotFiles:
         """Every column of the rows at these positions."""
         return self.read().take(pa.array(positions))
 
+    def labelled(self, columns: Sequence[str], *, target: Target, task: Task) -> LabelledRows:
+        """All rows, with these columns and their labels."""
+        table = self.read([*columns, target.column])
+        return label_rows(table, np.arange(len(table)), target, task)
+
     def labelled_parts(
         self, columns: Sequence[str], *, split: AnySplit, target: Target, task: Task
     ) -> tuple[LabelledRows, LabelledRows]:
@@ -75,13 +80,18 @@ class SnapshotFiles:
 def label_rows(table: pa.Table, positions: npt.NDArray[np.int64], target: Target, task: Task) -> LabelledRows:
     """The rows of `table` whose target is known; `Invalid(bad_target)` when it cannot be a label of this task."""
     column = table.column(target.column).combine_chunks()
-    if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_nan(column), None, column)
-    known = pc.is_valid(column)
-    kept = np.asarray(known.to_numpy(zero_copy_only=False), dtype=np.bool_)
+    kept = known_labels(column)
+    known = pa.array(kept)
     labels = _labels(column.filter(known), target, task)
     dropped = len(kept) - int(kept.sum())
     return LabelledRows(table.filter(known) if dropped else table, labels, positions[kept], dropped)
+
+
+def known_labels(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+    """Which values of a target can be labels: neither null nor NaN."""
+    known = pc.is_null(column, nan_is_null=True)
+    array = known.combine_chunks() if isinstance(known, pa.ChunkedArray) else known
+    return ~np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:

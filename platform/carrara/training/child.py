@@ -85,9 +85,12 @@ def _train(task: TrainTask, events: _Events) -> TrainOutcome:
     spec = task.spec
     events.progress(0.0, "reading the training rows")
     features = spec.features or []
-    files = SnapshotFiles([Path(file) for file in task.data_files])
-    train, holdout = files.labelled_parts(features, split=spec.split, target=spec.target, task=spec.task)
-    _check_rows(train, holdout, spec)
+    files = SnapshotFiles([Path(task.train_file)])
+    train = files.labelled(features, target=spec.target, task=spec.task)
+    unlabelled = SnapshotFiles([Path(task.unlabelled_file)]).read()
+    _check_some("training", len(train.labels), train.dropped, spec)
+    _check_some("holdout", len(unlabelled), task.holdout_dropped, spec)
+    _check_labels(train, spec)
     contract = contract_for(task.columns, features, spec.task)
     frame = conform(to_pandas(train.table.select(features)), contract)
     contract = with_what_was_seen(contract, frame)
@@ -105,8 +108,7 @@ def _train(task: TrainTask, events: _Events) -> TrainOutcome:
     (folder / SAVED_ANSWER_FILE).write_text(json.dumps({"predictions": answer}, allow_nan=False))
     _score_training_rows(fit.model, frame, train.labels, spec, events)
     events.progress(0.9, "choosing golden rows")
-    rest = conform(to_pandas(holdout.table.select(features)), contract)
-    real, edges = golden_rows(rest, contract, spec.seed)
+    real, edges = golden_rows(conform(to_pandas(unlabelled), contract), contract)
     answered, cannot = answerable(edges, loaded.predict)
     write_rows([*real, *answered], contract, Path(task.outputs) / GOLDEN_FILE)
     events.progress(1.0, "fitted and saved")
@@ -124,12 +126,14 @@ def _train(task: TrainTask, events: _Events) -> TrainOutcome:
     )
 
 
-def _check_rows(train: LabelledRows, holdout: LabelledRows, spec: PinnedTraining) -> None:
+def _check_some(part: str, labelled: int, dropped: int, spec: PinnedTraining) -> None:
+    if labelled == 0:
+        why = f": all {dropped} have a null {spec.target.column!r}" if dropped else ""
+        raise TrainingFault(f"there are no {part} rows{why}; change the split", code=f"empty_{part}")
+
+
+def _check_labels(train: LabelledRows, spec: PinnedTraining) -> None:
     target = spec.target.column
-    for part, name in ((train, "training"), (holdout, "holdout")):
-        if len(part.labels) == 0:
-            why = f": all {part.dropped} have a null {target!r}" if part.dropped else ""
-            raise TrainingFault(f"there are no {name} rows{why}; change the split", code=f"empty_{name}")
     levels = np.unique(train.labels)
     if len(levels) == 1:
         limit = spec.target.greater_than

@@ -12,7 +12,6 @@ from carrara.contracts.contract import ColumnType, InputColumn, ModelContract
 from carrara.inference.wire_values import wire_columns
 from carrara.kernel.errors import CarraraError
 
-REAL_ROWS = 200
 MAX_EDGE_ROWS = 300
 UNSEEN = "(never seen in training)"
 _ARROW = {
@@ -28,10 +27,9 @@ Row = Mapping[str, Any]
 Predict = Callable[[Mapping[str, list[Any]]], Mapping[str, list[Any]]]
 
 
-def golden_rows(holdout: pd.DataFrame, contract: ModelContract, seed: int) -> tuple[list[Row], list[tuple[str, Row]]]:
-    """Up to 200 rows of the holdout, drawn by seed, and edge rows, each with what is at the edge; values as requests
-    carry them."""
-    drawn = holdout.sample(n=min(REAL_ROWS, len(holdout)), random_state=seed)
+def golden_rows(drawn: pd.DataFrame, contract: ModelContract) -> tuple[list[Row], list[tuple[str, Row]]]:
+    """The rows that were drawn from the holdout, and edge rows, each with what is at the edge; values as requests carry
+    them."""
     columns = wire_columns(drawn, contract)
     real: list[Row] = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     base = real[0] if real else dict(contract.example or {})

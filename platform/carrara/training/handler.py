@@ -37,7 +37,9 @@ from carrara.kernel.ids import ProjectId, SnapshotId, UserId
 from carrara.persistence.database import Database, Scope, acting_user
 from carrara.persistence.outbox import enqueue
 from carrara.storage.blobs import Blobs
+from carrara.storage.disk import disk_error
 from carrara.training.outcome import GOLDEN_FILE, MODEL_FOLDER, TrainOutcome, TrainTask
+from carrara.training.parts import WrittenParts, write_parts
 from carrara.training.spec import chosen_features, spec_issues
 
 MAX_MODEL_BYTES = 4 << 30
@@ -84,21 +86,23 @@ class TrainHandler:
         return pinned.model_dump(mode="json")
 
     def prepare(self, job: ClaimedJob, staging: Staging) -> ChildWork:
-        """Writes the snapshot, and the user's code if there is any, below `staging.inputs`."""
+        """Writes what the child may see of the rows, and the user's code if there is any, below `staging.inputs`."""
         spec = read_own(PinnedTraining, job.spec)
         with self.database.transaction(Scope(job.project_id, job.submitted_by)) as session:
             snapshot = datasets.snapshot_by_id(session, job.project_id, SnapshotId(spec.pinned.snapshot_id))
             bundle = None
             if isinstance(spec.trainer, EntryTrainer):
                 bundle = get_bundle(session, job.project_id, spec.trainer.bundle)
-        files = fetch_snapshot(self.blobs, snapshot, staging.inputs / "data")
+        parts = self._parts(snapshot, spec, staging)
         code = staging.inputs / "code"
         if bundle is not None:
             materialise_bundle(self.blobs, bundle, code)
         task = TrainTask(
             spec=spec,
             columns=list(snapshot.columns),
-            data_files=[str(file) for file in files],
+            train_file=str(parts.train),
+            unlabelled_file=str(parts.unlabelled),
+            holdout_dropped=parts.holdout_dropped,
             outputs=str(staging.outputs),
             code=str(code) if bundle is not None else None,
         )
@@ -167,6 +171,15 @@ class TrainHandler:
         user_id = UserId(acting_user(session))
         by = (user_id, access.user_names(session, [user_id]).get(user_id, str(user_id)))
         return datasets.create_split(session, project_id, snapshot, prepared, by=by)[0]
+
+    def _parts(self, snapshot: Snapshot, spec: PinnedTraining, staging: Staging) -> WrittenParts:
+        """Divides the rows where no child can look; the whole snapshot is gone before there is one."""
+        try:
+            with tempfile.TemporaryDirectory(prefix="snapshot-", dir=staging.inputs.parent) as folder:
+                files = fetch_snapshot(self.blobs, snapshot, Path(folder) / "data")
+                return write_parts(files, spec, staging.inputs / "data")
+        except OSError as error:
+            raise disk_error(error, "dividing the snapshot", needed_bytes=snapshot.byte_count) from error
 
     def _store(self, path: Path) -> StoredBlob:
         blob = self.blobs.put_file(path)

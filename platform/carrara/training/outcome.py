@@ -12,11 +12,14 @@ GOLDEN_FILE = "golden_candidates.parquet"
 
 
 class TrainTask(Wire):
-    """Argument of the child. `data_files` are the snapshot's, in order; `code` is the folder of the user's bundle."""
+    """Argument of the child. `train_file` has the training rows, `unlabelled_file` features of held-out rows, of which
+    `holdout_dropped` more had no label (`training.parts`); `code` is the folder of the user's bundle."""
 
     spec: PinnedTraining
     columns: list[ColumnSchema]
-    data_files: list[str]
+    train_file: str
+    unlabelled_file: str
+    holdout_dropped: int
     outputs: str
     code: str | None = None
 

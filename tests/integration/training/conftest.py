@@ -18,9 +18,11 @@ from tests.support.told import Told
 from tests.support.training import PRELOAD, SPEC, TrainingWorld, january_flights, training_world
 
 from carrara.contracts.datasets import ColumnSchema
+from carrara.contracts.training import PinnedTraining
 from carrara.datasets.columns import columns_of
 from carrara.persistence.database import Database
 from carrara.sandbox.client import Forkserver
+from carrara.training.parts import write_parts
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow's own, while it is imported
@@ -103,10 +105,13 @@ def run(snapshot: tuple[Path, list[ColumnSchema]], tmp_path: Path, monkeypatch: 
         ids = dict.fromkeys(("snapshot_id", "split_id"), str(uuid.uuid4()))
         digests = dict.fromkeys(("snapshot_digest", "split_digest"), DIGEST)
         spec |= {"pinned": {**ids, **digests, "snapshot_number": 1}, "allows_pickle": allows_pickle}
+        parts = write_parts([path], PinnedTraining.model_validate(spec), tmp_path / "data")
         argument = {
             "spec": spec,
             "columns": [column.model_dump(mode="json") for column in schema],
-            "data_files": [str(path)],
+            "train_file": str(parts.train),
+            "unlabelled_file": str(parts.unlabelled),
+            "holdout_dropped": parts.holdout_dropped,
             "outputs": str(tmp_path),
             "code": str(code) if code else None,
         }
