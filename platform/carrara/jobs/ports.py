@@ -7,7 +7,7 @@ transaction, the fenced one: if the lease was lost, nothing of it commits.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sqlalchemy.orm import Session
 
@@ -79,6 +79,20 @@ class JobHandler(Protocol):
 
     def record_failure(self, session: Session, job: ClaimedJob, error: JobError) -> None:
         """Writes what a final failure means (a version becomes rejected), in the fenced transaction."""
+        ...
+
+
+@runtime_checkable
+class PreparesSpec(Protocol):
+    """A kind of job whose `check` may need long work, which must not be done inside a transaction."""
+
+    def preparation(
+        self, project_id: ProjectId, user_id: UserId, spec: Mapping[str, Any]
+    ) -> Callable[[], object] | None:
+        """What to do before `check`, or None; nothing is done yet. `Invalid` or `NotFound` as `check` raises them.
+
+        Called, and what it gives is called, outside any transaction. Safe to do twice, or not at all.
+        """
         ...
 
 

@@ -1,6 +1,6 @@
 """Jobs, for people: submit, cancel, retry, look, follow the log."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from carrara.contracts.jobs import JobKind, JobLog, JobState, JobView, SubmitJob
 from carrara.contracts.wire import Page
 from carrara.jobs import store
 from carrara.jobs.domain import JOB_STATES
-from carrara.jobs.ports import Doorbell, JobHandler
+from carrara.jobs.ports import Doorbell, JobHandler, PreparesSpec
 from carrara.jobs.tables import JobRow
 from carrara.kernel.errors import Conflict, Invalid, Issue, NotFound
 from carrara.kernel.ids import JobId, ProjectId, UserId
@@ -30,6 +30,13 @@ class JobService:
 
     handlers: Mapping[JobKind, JobHandler]
     doorbell: Doorbell
+
+    def preparation(
+        self, project_id: ProjectId, user_id: UserId, kind: JobKind, spec: Mapping[str, Any]
+    ) -> Callable[[], object] | None:
+        """Long work to do before `submit`, outside any transaction; None if there is none. Raises as `submit` does."""
+        handler = self.handlers.get(kind)
+        return handler.preparation(project_id, user_id, spec) if isinstance(handler, PreparesSpec) else None
 
     def submit(
         self,

@@ -1,8 +1,9 @@
 """The train job: pin what the spec names, bring it to a confined child, store what comes out, ask for a version."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from carrara.contracts.training import (
     TrainingSpec,
 )
 from carrara.datasets import service as datasets
-from carrara.datasets.domain import Snapshot, Split
+from carrara.datasets.domain import PreparedSplit, Snapshot, Split
 from carrara.datasets.preparation import fetch_snapshot, prepare_split
 from carrara.datasets.splits import check_spec
 from carrara.jobs.bundles import get_bundle, materialise_bundle
@@ -57,19 +58,10 @@ class TrainHandler:
     def check(self, session: Session, project_id: ProjectId, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         """The spec with its snapshot, split and features pinned: what is queued is what runs, whatever is pushed later.
 
-        Makes the split if it is new, which reads the snapshot: seconds for a large one. A spec that was pinned before,
-        by a job that is tried again, keeps its snapshot.
+        A new split that was not prepared is made here, which reads the snapshot. A spec that was pinned before, by a
+        job that is tried again, keeps its snapshot.
         """
-        document = {key: value for key, value in spec.items() if key not in _PINNED_KEYS}
-        wanted = parse_document(TrainingSpec, document, "spec")
-        if wanted.policy is not None:
-            parse_document(GatePolicy, wanted.policy, "spec.policy")
-        snapshot = datasets.get_snapshot(session, project_id, wanted.dataset, wanted.snapshot)
-        profile = datasets.get_profile(session, project_id, snapshot.id)
-        issues = [*spec_issues(wanted, snapshot.columns, profile), *_split_issues(wanted, snapshot)]
-        if issues:
-            more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
-            raise Invalid(f"{issues[0].where}: {issues[0].message}{more}", code="bad_spec", issues=issues)
+        wanted, snapshot = _wanted(session, project_id, spec)
         bundle = None
         if isinstance(wanted.trainer, EntryTrainer):
             bundle = get_bundle(session, project_id, wanted.trainer.bundle)
@@ -84,6 +76,16 @@ class TrainHandler:
             git_is_dirty=bundle.git_is_dirty if bundle else None,
         )
         return pinned.model_dump(mode="json")
+
+    def preparation(
+        self, project_id: ProjectId, user_id: UserId, spec: Mapping[str, Any]
+    ) -> Callable[[], object] | None:
+        """Makes the split that `check` will look for: it reads the snapshot, which may take seconds."""
+        with self.database.transaction(Scope(project_id, user_id)) as session:
+            wanted, snapshot = _wanted(session, project_id, spec)
+            if datasets.find_split(session, project_id, snapshot, wanted.split) is not None:
+                return None
+        return partial(self._prepare_split, project_id, user_id, snapshot, wanted)
 
     def prepare(self, job: ClaimedJob, staging: Staging) -> ChildWork:
         """Writes what the child may see of the rows, and the user's code if there is any, below `staging.inputs`."""
@@ -164,13 +166,16 @@ class TrainHandler:
 
     def _split(self, session: Session, project_id: ProjectId, snapshot: Snapshot, spec: TrainingSpec) -> Split:
         known = datasets.find_split(session, project_id, snapshot, spec.split)
-        if known is not None:
-            return known
+        return known or _made(session, project_id, snapshot, self._read_split(snapshot, spec))
+
+    def _prepare_split(self, project_id: ProjectId, user_id: UserId, snapshot: Snapshot, spec: TrainingSpec) -> None:
+        prepared = self._read_split(snapshot, spec)
+        with self.database.transaction(Scope(project_id, user_id)) as session:
+            _made(session, project_id, snapshot, prepared)
+
+    def _read_split(self, snapshot: Snapshot, spec: TrainingSpec) -> PreparedSplit:
         with tempfile.TemporaryDirectory(prefix="carrara-split-") as folder:
-            prepared = prepare_split(snapshot, spec.split, blobs=self.blobs, scratch=Path(folder))
-        user_id = UserId(acting_user(session))
-        by = (user_id, access.user_names(session, [user_id]).get(user_id, str(user_id)))
-        return datasets.create_split(session, project_id, snapshot, prepared, by=by)[0]
+            return prepare_split(snapshot, spec.split, blobs=self.blobs, scratch=Path(folder))
 
     def _parts(self, snapshot: Snapshot, spec: PinnedTraining, staging: Staging) -> WrittenParts:
         """Divides the rows where no child can look; the whole snapshot is gone before there is one."""
@@ -184,6 +189,27 @@ class TrainHandler:
     def _store(self, path: Path) -> StoredBlob:
         blob = self.blobs.put_file(path)
         return StoredBlob(digest=blob.digest, size=blob.size)
+
+
+def _wanted(session: Session, project_id: ProjectId, spec: Mapping[str, Any]) -> tuple[TrainingSpec, Snapshot]:
+    """The spec and the snapshot that it names, if the two go together; else every fault."""
+    document = {key: value for key, value in spec.items() if key not in _PINNED_KEYS}
+    wanted = parse_document(TrainingSpec, document, "spec")
+    if wanted.policy is not None:
+        parse_document(GatePolicy, wanted.policy, "spec.policy")
+    snapshot = datasets.get_snapshot(session, project_id, wanted.dataset, wanted.snapshot)
+    profile = datasets.get_profile(session, project_id, snapshot.id)
+    issues = [*spec_issues(wanted, snapshot.columns, profile), *_split_issues(wanted, snapshot)]
+    if issues:
+        more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
+        raise Invalid(f"{issues[0].where}: {issues[0].message}{more}", code="bad_spec", issues=issues)
+    return wanted, snapshot
+
+
+def _made(session: Session, project_id: ProjectId, snapshot: Snapshot, prepared: PreparedSplit) -> Split:
+    user_id = UserId(acting_user(session))
+    by = (user_id, access.user_names(session, [user_id]).get(user_id, str(user_id)))
+    return datasets.create_split(session, project_id, snapshot, prepared, by=by)[0]
 
 
 def _split_issues(spec: TrainingSpec, snapshot: Snapshot) -> tuple[Any, ...]:

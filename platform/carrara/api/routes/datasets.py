@@ -8,7 +8,6 @@ from pathlib import Path as FilePath
 from typing import Annotated
 from uuid import UUID
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import FileResponse
 from sqlalchemy.orm import Session
@@ -18,12 +17,13 @@ from starlette.concurrency import run_in_threadpool
 from carrara.access.policy import Permission
 from carrara.access.store import user_names
 from carrara.api.call import Call, allowed
+from carrara.api.heavy import run_heavy
 from carrara.api.uploads import Upload, received
 from carrara.contracts import datasets as wire
 from carrara.contracts.documents import parse_document
 from carrara.contracts.wire import Page
 from carrara.datasets import service
-from carrara.datasets.domain import Dataset, PreparedSnapshot, Snapshot, Split
+from carrara.datasets.domain import Dataset, PreparedSnapshot, PreparedSplit, Snapshot, Split
 from carrara.datasets.preparation import fetch_snapshot, prepare_snapshot, prepare_split
 from carrara.kernel.digests import digest_json
 from carrara.kernel.errors import Invalid
@@ -32,7 +32,6 @@ from carrara.kernel.names import check_slug
 
 router = APIRouter(tags=["datasets"])
 
-PREPARED_AT_ONCE = 2  # each needs memory for a few row groups and most of a core
 _DATASET = "/projects/{project}/datasets/{dataset}"
 _SNAPSHOT = _DATASET + "/snapshots/{snapshot}"
 _BODY = {"schema": {"type": "string", "format": "binary"}}
@@ -103,7 +102,7 @@ async def push_snapshot(
         prepare = partial(
             prepare_snapshot, upload.path, blobs=call.services.blobs, scratch=upload.folder, options=wanted
         )
-        prepared = await to_thread.run_sync(prepare, limiter=_limiter(request))
+        prepared = await run_heavy(request, prepare)
         return await run_in_threadpool(_register, call, dataset, prepared, upload, description)
 
 
@@ -159,8 +158,8 @@ def download_snapshot(call: Reader, dataset: DatasetName, snapshot: SnapshotName
 
 
 @router.post(_SNAPSHOT + "/splits", status_code=201)
-def create_split(
-    call: Splitter, dataset: DatasetName, snapshot: SnapshotName, body: wire.CreateSplit
+async def create_split(
+    request: Request, call: Splitter, dataset: DatasetName, snapshot: SnapshotName, body: wire.CreateSplit
 ) -> wire.SplitView:
     """Choose the holdout of a snapshot. The same spec twice is the same split; rows that both parts have are named."""
 
@@ -168,18 +167,24 @@ def create_split(
         found = _find(session, call, dataset, snapshot)
         return found, service.find_split(session, call.project.id, found, body.spec)
 
-    source, known = call.read(look)
+    source, known = await run_in_threadpool(call.read, look)
     if known is not None:
-        return call.write(200, lambda session: _split(known, source, user_names(session, [known.created_by])))
-    with tempfile.TemporaryDirectory(prefix="carrara-split-") as folder:
-        prepared = prepare_split(source, body.spec, blobs=call.services.blobs, scratch=FilePath(folder))
+        return await run_in_threadpool(
+            call.write, 200, lambda session: _split(known, source, user_names(session, [known.created_by]))
+        )
+
+    def prepare() -> PreparedSplit:
+        with tempfile.TemporaryDirectory(prefix="carrara-split-") as folder:
+            return prepare_split(source, body.spec, blobs=call.services.blobs, scratch=FilePath(folder))
+
+    prepared = await run_heavy(request, prepare)
 
     def action(session: Session) -> wire.SplitView:
         by = (call.actor.id, call.actor.name)
         made, _ = service.create_split(session, call.project.id, source, prepared, by=by)
         return _split(made, source, user_names(session, [made.created_by]))
 
-    return call.write(201, action)
+    return await run_in_threadpool(call.write, 201, action)
 
 
 @router.get(_SNAPSHOT + "/splits")
@@ -230,14 +235,6 @@ def _options(text: str | None) -> wire.IngestOptions:
     except ValueError as error:
         raise Invalid(f"options: not JSON: {error}", code="bad_document") from error
     return parse_document(wire.IngestOptions, document, "options")
-
-
-def _limiter(request: Request) -> CapacityLimiter:
-    state = request.app.state
-    if not hasattr(state, "dataset_preparations"):
-        state.dataset_preparations = CapacityLimiter(PREPARED_AT_ONCE)
-    limiter: CapacityLimiter = state.dataset_preparations
-    return limiter
 
 
 def _find(session: Session, call: Call, dataset: str, snapshot: str) -> Snapshot:

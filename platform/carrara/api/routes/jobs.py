@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from carrara.access.policy import Permission
 from carrara.api.call import Call, allowed
+from carrara.api.heavy import run_heavy
 from carrara.contracts.jobs import CodeBundleView, JobKind, JobLog, JobState, JobView, SubmitJob
 from carrara.contracts.wire import Page
 from carrara.jobs import bundles
@@ -30,9 +31,15 @@ Pusher = Annotated[Call, Depends(allowed(Permission.SUBMIT_JOB, streams_body=Tru
 
 
 @router.post(_JOBS, status_code=201)
-def submit_job(call: Submitter, body: SubmitJob) -> JobView:
+async def submit_job(request: Request, call: Submitter, body: SubmitJob) -> JobView:
     """Queue work. Its spec is checked against its kind before it is queued."""
-    return call.write(201, lambda session: call.services.jobs.request(session, call.project.id, call.actor, body))
+    jobs = call.services.jobs
+    preparation = await run_in_threadpool(jobs.preparation, call.project.id, call.actor.id, body.kind, body.spec)
+    if preparation is not None:
+        await run_heavy(request, preparation)
+    return await run_in_threadpool(
+        call.write, 201, lambda session: jobs.request(session, call.project.id, call.actor, body)
+    )
 
 
 @router.get(_JOBS)
