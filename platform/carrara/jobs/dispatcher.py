@@ -130,7 +130,13 @@ class Dispatcher:
         with self._lock:
             self._keepers[job.id] = keeper
             self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no thread or memory to be had; the lease will run out and the job starts again
+            _log.exception("attempt %d of job %s could not be begun", job.attempt, job.id)
+            with self._lock:
+                del self._keepers[job.id]
+                self._threads.discard(thread)
 
     def _work(self, job: ClaimedJob, keeper: LeaseKeeper) -> None:
         try:

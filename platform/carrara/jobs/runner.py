@@ -1,7 +1,9 @@
 """One attempt, from the claim to the fenced commit."""
 
 import logging
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +27,9 @@ from carrara.sandbox.client import Forkserver
 from carrara.sandbox.domain import ChildTask, Level, Limits
 
 _COMMIT_AGAIN_SECONDS = 0.5
+_MOST_TRIES = {"57014": 3, "55P03": 3, "40P01": 5, "40001": 5}
+"""Of SQLSTATEs that tell of the statement, not of a database that is away: timed out, locked, deadlocked, outrun."""
+
 _MAX_FILE_BYTES = 64 << 30
 _log = logging.getLogger(__name__)
 
@@ -176,13 +181,24 @@ class Runner:
     def _commit(self, keeper: LeaseKeeper, act: Callable[[Session], Ending]) -> Ending:
         """Does `act` in one transaction; tries again while the database is away, as long as the lease may hold.
 
-        Safe to repeat when only the answer to the commit was lost: the second finds the fence broken.
+        Safe to repeat when only the answer to the commit was lost: the second finds the fence broken. What the
+        database refuses again and again for a reason of the statement's own is raised.
         """
+        refused: Counter[str] = Counter()
         while keeper.interruption is not Interruption.LOST:
             try:
                 with self._database.transaction(keeper.scope) as session:
                     return act(session)
             except Unavailable as error:
+                state = _sqlstate(error)
+                refused[state] += 1
+                if refused[state] >= _MOST_TRIES.get(state, sys.maxsize):
+                    raise
                 _log.warning("the end of an attempt waits for the database: %s", error)
                 time.sleep(_COMMIT_AGAIN_SECONDS)
         return Ending.LOST
+
+
+def _sqlstate(error: Unavailable) -> str:
+    """PostgreSQL's own word for what went wrong; "" if it did not get to say one."""
+    return getattr(getattr(error.__cause__, "orig", None), "sqlstate", None) or ""
