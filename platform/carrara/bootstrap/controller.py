@@ -27,6 +27,7 @@ from carrara.kernel.errors import Unavailable
 from carrara.kernel.heartbeat import beat
 from carrara.kernel.telemetry import configure_logging
 from carrara.persistence.database import EVERYTHING, Database
+from carrara.persistence.idempotency import forget_old
 from carrara.persistence.listener import Heard, Listener
 from carrara.persistence.outbox import OUTBOX_CHANNEL, Message, deliver_next, release_claims
 from carrara.storage.blobs import Blobs
@@ -122,6 +123,10 @@ def _loops(settings: Settings, database: Database) -> list[Loop]:
         with database.transaction(EVERYTHING) as session:
             forget_silent(session)
 
+    def forget_answers() -> bool:
+        with database.transaction(EVERYTHING) as session:
+            return forget_old(session)
+
     return [
         Loop("rollouts", lambda: reconcile(database), 0.5),
         Loop("outbox", lambda: deliver_next(database, registry.outbox, _audit_given_up), 1.0),
@@ -130,6 +135,7 @@ def _loops(settings: Settings, database: Database) -> list[Loop]:
         Loop("silent instances", forget, 10.0),
         Loop("expired tokens", expiry.look, 2.0),
         Loop("adoption", registry.sweep, _ADOPT_EVERY_SECONDS),
+        Loop("old answers", forget_answers, 600.0),
         Loop("dead leases", end_leases, _LOOK_FOR_DEAD_EVERY_SECONDS),
     ]
 

@@ -11,6 +11,13 @@ from carrara.persistence.tables import Created, Row
 _LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))")
 
 
+_KEPT_DAYS = 7
+_PRUNE = text(
+    "DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY("
+    " SELECT ctid FROM idempotency_keys WHERE created_at < now() - :days * interval '1 day' LIMIT :limit))"
+)
+
+
 class IdempotencyRow(Created, Row):
     __tablename__ = "idempotency_keys"
 
@@ -40,3 +47,9 @@ def remember(session: Session, actor_id: UUID, key: str, request_digest: str, an
     """Keeps the answer, in the transaction of the write that it tells of."""
     status, body = answer
     session.add(IdempotencyRow(actor_id=actor_id, key=key, request_digest=request_digest, status=status, answer=body))
+
+
+def forget_old(session: Session, *, limit: int = 1000) -> bool:
+    """Forgets answers that are older than a week, at most `limit`; true if there may be more."""
+    done = session.execute(_PRUNE, {"days": _KEPT_DAYS, "limit": limit})
+    return bool(done.rowcount == limit)  # type: ignore[attr-defined]  # CursorResult of a DELETE

@@ -138,3 +138,10 @@ def test_tokens_are_nowhere_in_the_database(client: TestClient, database: Databa
         audited = session.execute(text("SELECT string_agg(r::text, ' ') FROM audit_records r")).scalar_one()
     assert secret not in stored + audited
     assert secret.rsplit("_", 1)[1] not in stored + audited
+
+
+def test_a_token_is_not_made_under_an_idempotency_key(client: TestClient, as_admin: dict[str, str]) -> None:
+    before = client.get("/api/v1/tokens", headers=as_admin).json()
+    answer = client.post("/api/v1/tokens", headers={**as_admin, "Idempotency-Key": "k"}, json={"name": "a", "days": 1})
+    assert (answer.status_code, answer.json()["code"]) == (422, "key_not_taken")
+    assert client.get("/api/v1/tokens", headers=as_admin).json() == before

@@ -110,3 +110,16 @@ def test_a_twin_in_flight_is_told_to_wait(database: Database, actor: Actor) -> N
 def test_a_project_name_is_never_given_twice(database: Database, actor: Actor, project: Project) -> None:
     with database.transaction(Scope(actor_id=actor.id)) as session, pytest.raises(Conflict, match="never reused"):
         access.create_project(session, actor, "flights", tier=3)
+
+
+def test_answers_are_forgotten_after_a_week(database: Database, actor: Actor) -> None:
+    with database.transaction(Scope()) as session:
+        for key in ("old", "older", "new"):
+            idempotency.remember(session, actor.id, key, "sha256:a", (201, "1"))
+        session.flush()
+        session.execute(text("UPDATE idempotency_keys SET created_at = now() - interval '8 days' WHERE key <> 'new'"))
+    with database.transaction(EVERYTHING) as session:
+        assert idempotency.forget_old(session, limit=1)
+        assert idempotency.forget_old(session, limit=1)
+        assert not idempotency.forget_old(session, limit=1)
+        assert session.execute(text("SELECT key FROM idempotency_keys")).scalars().all() == ["new"]

@@ -11,6 +11,7 @@ from carrara.access.domain import Actor, MemberRole, Project, UserKind
 from carrara.access.policy import Permission
 from carrara.api.call import Call, allowed
 from carrara.contracts import access as wire
+from carrara.kernel.errors import Invalid, Issue
 from carrara.kernel.ids import TokenId
 from carrara.persistence.database import EVERYTHING, Scope, enter_scope
 
@@ -113,7 +114,14 @@ def list_tokens(call: SignedIn) -> list[wire.TokenView]:
 
 @router.post("/tokens", status_code=201)
 def issue_token(call: SignedIn, body: wire.IssueToken) -> wire.IssuedToken:
-    """Makes a token. The secret is in this answer only, so the answer is never replayed: no Idempotency-Key."""
+    """Makes a token. The secret is in this answer only and is kept nowhere, so an Idempotency-Key is refused."""
+    if call.idempotency_key is not None:
+        raise Invalid(
+            "Idempotency-Key: the secret is in the first answer only and is kept nowhere, so it cannot be given again;"
+            " send the request without the key, and revoke the token if its answer was lost",
+            code="key_not_taken",
+            issues=[Issue("header.idempotency-key", "is not taken here", code="key_not_taken")],
+        )
     with call.services.database.transaction(Scope(actor_id=call.actor.id)) as session:
         token_id, token = service.issue_token(
             session,
