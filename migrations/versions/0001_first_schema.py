@@ -49,11 +49,13 @@ def upgrade() -> None:
         "audit_seals",
         sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("record_id", sa.Uuid(), nullable=False),
+        sa.Column("sequence", sa.BigInteger(), nullable=False),
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("sealed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("position", name=op.f("pk_audit_seals")),
         sa.UniqueConstraint("record_id", name=op.f("uq_audit_seals_record_id")),
     )
+    op.create_index(op.f("ix_audit_seals_sequence"), "audit_seals", ["sequence"], unique=False)
     op.create_table(
         "idempotency_keys",
         sa.Column("actor_id", sa.Uuid(), nullable=False),
@@ -302,6 +304,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("project_id", "id", name="uq_job_attempts_project_id_id"),
         sa.UniqueConstraint("project_id", "job_id", "attempt", name=op.f("uq_job_attempts_project_id_job_id_attempt")),
         sa.UniqueConstraint("token_hash", name=op.f("uq_job_attempts_token_hash")),
+    )
+    op.create_index(
+        "ix_job_attempts_open", "job_attempts", ["job_id"], unique=False, postgresql_where=sa.text("finished_at IS NULL")
     )
     op.create_table(
         "job_logs",

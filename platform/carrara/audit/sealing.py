@@ -15,7 +15,7 @@ from carrara.persistence.database import EVERYTHING, Database
 
 _BATCH = 1000
 _WINDOW = 10_000
-_FULL_LOOK_EVERY = 60
+_FULL_LOOK_EVERY = 1200
 _TAIL_BYTES = 4096
 HEADS_FILE = "audit-heads.jsonl"
 _log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Sealer:
             seals = []
             for record in records:
                 last = Seal(last.position + 1, record.id, link(last.digest, record))
-                seals.append(last)
+                seals.append((last, record))
             store.add_seals(session, seals)
         crashpoint("audit.sealed")
         self._newest = max(self._newest, records[-1].sequence)

@@ -40,9 +40,11 @@ def count_unsealed(session: Session) -> int:
     return session.execute(select(func.count()).select_from(_unsealed(0).subquery())).scalar_one()
 
 
-def add_seals(session: Session, seals: Sequence[Seal]) -> None:
+def add_seals(session: Session, seals: Sequence[tuple[Seal, AuditRecord]]) -> None:
+    """Keeps each seal, with the sequence of its record: what is not sealed is found without all of history."""
     session.add_all(
-        AuditSealRow(position=seal.position, record_id=seal.record_id, digest=seal.digest) for seal in seals
+        AuditSealRow(position=seal.position, record_id=record.id, sequence=record.sequence, digest=seal.digest)
+        for seal, record in seals
     )
     session.flush()
     session.expunge_all()
@@ -84,7 +86,11 @@ def records_before(
 
 
 def _unsealed(after_sequence: int) -> Select[Any]:
-    has_seal = select(AuditSealRow.record_id).where(AuditSealRow.record_id == AuditRecordRow.id).exists()
+    has_seal = (
+        select(AuditSealRow.record_id)
+        .where(AuditSealRow.sequence == AuditRecordRow.sequence, AuditSealRow.sequence > after_sequence)
+        .exists()
+    )
     return select(AuditRecordRow).where(AuditRecordRow.sequence > after_sequence, ~has_seal)
 
 

@@ -32,5 +32,6 @@ class AuditSealRow(Row):
 
     position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     record_id: Mapped[UUID] = mapped_column(unique=True)
+    sequence: Mapped[int] = mapped_column(BigInteger, index=True)
     digest: Mapped[str]
     sealed_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -58,7 +58,10 @@ class JobRow(Created, ProjectOwned, Row):
 class AttemptRow(ProjectOwned, Row):
     __tablename__ = "job_attempts"
     __table_args__ = owned(
-        "job_attempts", belongs("job_id", "jobs"), UniqueConstraint("project_id", "job_id", "attempt")
+        "job_attempts",
+        belongs("job_id", "jobs"),
+        UniqueConstraint("project_id", "job_id", "attempt"),
+        Index("ix_job_attempts_open", "job_id", postgresql_where=text("finished_at IS NULL")),
     )
 
     job_id: Mapped[UUID]

@@ -13,6 +13,7 @@ import carrara.bootstrap.schema  # noqa: F401  # every table, so that foreign ke
 from carrara.audit.chain import Fault
 from carrara.audit.sealing import Head, Sealer, publish_head, read_heads
 from carrara.audit.service import record
+from carrara.audit.store import _unsealed
 from carrara.audit.verification import VerifyReport, verify
 from carrara.kernel.digests import Digest
 from carrara.persistence.database import EVERYTHING, Database, Scope
@@ -182,3 +183,24 @@ def test_head_file_with_a_line_cut_off_is_still_read_and_written(database: Datab
     head = publish_head(database, heads)
     assert publish_head(database, heads) == head
     assert read_heads(heads) == [Head(3, Digest("sha256:aa")), head]
+
+
+def test_a_look_at_what_is_new_reads_no_seals_of_old_records(database: Database) -> None:
+    sealer = Sealer(database)
+    with database.transaction(EVERYTHING) as session:
+        for number in range(50):
+            record(session, "a.b", actor=(None, "x"), subject=("s", str(number)), project_id=None)
+    assert sealer.seal() == 50
+    with database.transaction(EVERYTHING) as session:
+        rows = session.execute(
+            text("SELECT s.sequence, r.sequence FROM audit_seals s JOIN audit_records r ON r.id = s.record_id")
+        ).all()
+        assert len(rows) == 50
+        assert all(sealed == recorded for sealed, recorded in rows)
+        floor = max(sealed for sealed, _ in rows) - 10
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        query = str(
+            _unsealed(floor).compile(dialect=session.get_bind().dialect, compile_kwargs={"literal_binds": True})
+        )
+        plan = "\n".join(row[0] for row in session.execute(text("EXPLAIN " + query)))
+        assert "ix_audit_seals_sequence" in plan, plan
