@@ -1,6 +1,7 @@
 """The folders of attempts: made for one attempt, removed when no attempt stands behind them."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from uuid import UUID
@@ -22,12 +23,14 @@ class StagingArea:
 
     def open(self, job: ClaimedJob) -> Staging:
         """Fresh folders for this attempt; `Unavailable` if the disk is full or away."""
-        place = self._place(job.id, job.attempt)
+        place = self.place(job.id, job.attempt)
         staging = Staging(
             inputs=place / "inputs", outputs=place / "outputs", scratch=place / "scratch", events=place / "events.jsonl"
         )
         try:
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.geteuid() == 0:
+                self._root.chmod(0o711)  # children with accounts of their own must get through to their folders
             remove_tree(place)
             for folder in (staging.inputs, staging.outputs, staging.scratch):
                 folder.mkdir(parents=True)
@@ -47,7 +50,7 @@ class StagingArea:
 
     def remove(self, job_id: UUID, attempt: int) -> None:
         """Removes an attempt's folders; what cannot be removed now is left to the next sweep."""
-        remove_tree(self._place(job_id, attempt))
+        remove_tree(self.place(job_id, attempt))
         folder = self._root / str(job_id)
         if folder.is_dir() and not any(folder.iterdir()):
             remove_tree(folder)
@@ -76,5 +79,6 @@ class StagingArea:
                 except ValueError:
                     _log.warning("%s is no folder of an attempt; it stays", place)
 
-    def _place(self, job_id: UUID | JobId, attempt: int) -> Path:
+    def place(self, job_id: UUID | JobId, attempt: int) -> Path:
+        """The folder of an attempt, whether it is there or not."""
         return self._root / str(job_id) / str(attempt)

@@ -22,8 +22,10 @@ def remove_tree(folder: Path) -> None:
     if os.path.lexists(folder):  # folders without rights, which their owner can give back
         for path, names, _ in os.walk(folder):  # it goes into the folders of `names` after this
             for name in names:
+                inner = Path(path, name)
                 with contextlib.suppress(OSError):
-                    Path(path, name).chmod(stat.S_IRWXU)
+                    if not inner.is_symlink():  # a link to a folder of ours must not open that one
+                        inner.chmod(stat.S_IRWXU)
         shutil.rmtree(folder, ignore_errors=True)
 
 
