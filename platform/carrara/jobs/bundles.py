@@ -1,5 +1,6 @@
 """Code bundles: a user's code as files in blobs, named by the digest over all of them."""
 
+import errno
 import gzip
 import tarfile
 import tempfile
@@ -128,9 +129,11 @@ def _unpack(stream: BinaryIO, folder: Path) -> None:
             bounded = cast("BinaryIO", _Bounded(cast("BinaryIO", unpacked), _MAX_TAR_BYTES))
             with tarfile.open(fileobj=bounded, mode="r|") as archive:
                 _write_files(archive, folder)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, UnicodeError) as error:
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:  # it parses headers so
         raise _bad("archive", f"is no whole tar.gz: {error}") from error
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise _bad("archive", "has a path that is longer than this system can keep; shorten it") from error
         raise disk_error(error, "unpacking the code bundle") from error
 
 
