@@ -100,6 +100,13 @@ def full(channel: Any) -> None:
     raise OSError(28, "No space left on device", "model.bin")
 
 
+def fill_disk(channel: Any) -> None:
+    """Writes many files, each of them small, and waits."""
+    for number in range(64):
+        Path(channel.argument["outputs"], f"{number}.bin").write_bytes(os.urandom(1 << 20))
+    _hold(channel)
+
+
 def when(channel: Any) -> None:
     """Tells when the user's code began: seconds since the epoch."""
     _write(channel, time.time())

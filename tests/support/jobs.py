@@ -27,6 +27,7 @@ ACTIONS = {
     "crash": "crash",
     "exit": "exit_",
     "first_waits": "first_waits",
+    "fill_disk": "fill_disk",
     "full": "full",
     "hang": "hang",
     "log": "log",

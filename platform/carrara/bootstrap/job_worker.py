@@ -105,5 +105,7 @@ def _rules(settings: Settings) -> ChildRules:
         timeout_seconds=settings.job_timeout_seconds,
         memory_bytes=settings.job_memory_bytes,
         processes=settings.job_processes,
+        disk_bytes=settings.job_disk_bytes,
+        max_timeout_seconds=settings.job_max_timeout_seconds,
         platform_address=(address.hostname, port) if address.hostname else None,
     )

@@ -88,7 +88,7 @@ class TrainingSpec(Wire):
     params: dict[str, Any] = {}
     seed: int = Field(0, ge=0, lt=2**32)
     timeout_seconds: int | None = Field(None, ge=1, le=7 * 86400)
-    memory_bytes: int | None = Field(None, ge=64 << 20)
+    memory_bytes: int | None = Field(None, ge=64 << 20, le=1 << 40)
     evaluate: bool = True
     endpoint: SlugField | None = Field(None, description="evaluate against what is live there")
     policy: dict[str, Any] | None = Field(None, description="gates to judge after the evaluation")

@@ -55,6 +55,14 @@ def error_of_exception(error: Exception) -> JobError:
     )
 
 
+def error_of_disk(complaint: str, limit_bytes: int) -> JobError:
+    """The error of an attempt that was ended for what it wrote."""
+    message = f"the job was ended: {complaint}; at most {limit_bytes} bytes of files are kept while it runs"
+    return JobError(
+        error_class=ErrorClass.USER, reason="disk_limit", message=message, facts={"limit_bytes": limit_bytes}
+    )
+
+
 def least_pause_of(error: Exception) -> float:
     """Seconds that whatever was away asked us to wait."""
     return float(error.retry_after_seconds) if isinstance(error, Unavailable) else 0.0

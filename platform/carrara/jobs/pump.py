@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+from carrara.jobs.disk_watch import DiskWatch
 from carrara.jobs.keeper import LeaseKeeper
 from carrara.jobs.reporter import Reporter
 from carrara.sandbox import frames
@@ -17,19 +18,26 @@ _EVENTS_AT_ONCE = 500
 _READS_LEFT_OVER = 64
 
 
-def run_to_end(child: Child, keeper: LeaseKeeper, reporter: Reporter) -> ChildExit:
-    """How the child ended, once all that it said has reached the reporter. An interruption of the keeper kills it."""
+def run_to_end(child: Child, keeper: LeaseKeeper, reporter: Reporter, disk: DiskWatch) -> ChildExit:
+    """How the child ended, once all that it said has reached the reporter. An interruption of the keeper, or a
+    complaint of the disk watch, kills it."""
     woken, waker = socket.socketpair()
     with woken, waker, selectors.DefaultSelector() as selector:
         keeper.when_interrupted(lambda: _wake(waker))
         try:
-            return _pump(child, keeper, reporter, selector, woken)
+            return _pump(child, keeper, reporter, disk, selector=selector, woken=woken)
         finally:
             keeper.when_interrupted(None)
 
 
 def _pump(
-    child: Child, keeper: LeaseKeeper, reporter: Reporter, selector: selectors.DefaultSelector, woken: socket.socket
+    child: Child,
+    keeper: LeaseKeeper,
+    reporter: Reporter,
+    disk: DiskWatch,
+    *,
+    selector: selectors.DefaultSelector,
+    woken: socket.socket,
 ) -> ChildExit:
     def take_events() -> None:
         if not _take_events(child, reporter, _EVENTS_AT_ONCE):
@@ -55,6 +63,8 @@ def _pump(
         for key, _ in selector.select(max(reporter.seconds_to_flush(), 0.05)):
             handlers[key.fd]()
         reporter.flush_if_due()
+        if disk.complaint is not None:
+            child.kill(f"disk limit: {disk.complaint}")
     _take_events(child, reporter, sys.maxsize)
     _take_output(child, reporter, _READS_LEFT_OVER)
     return ended

@@ -13,15 +13,17 @@ from sqlalchemy.orm import Session
 from carrara.contracts.jobs import JobError
 from carrara.jobs import attempts
 from carrara.jobs.attempts import Ending, Handlers
-from carrara.jobs.classification import error_of_exception, error_of_exit, least_pause_of
+from carrara.jobs.classification import error_of_disk, error_of_exception, error_of_exit, least_pause_of
+from carrara.jobs.disk_watch import DiskWatch
 from carrara.jobs.keeper import Interruption, LeaseKeeper
 from carrara.jobs.ports import ChildWork, ClaimedJob, JobHandler, Staging
 from carrara.jobs.pump import MAX_EVENT_BYTES, run_to_end
 from carrara.jobs.reporter import Reporter
+from carrara.jobs.shown_paths import attempt_places, without_server_paths
 from carrara.jobs.staging import StagingArea
 from carrara.kernel.clock import Clock
 from carrara.kernel.crashpoint import crashpoint
-from carrara.kernel.errors import Unavailable
+from carrara.kernel.errors import Invalid, Issue, Unavailable
 from carrara.persistence.database import Database
 from carrara.sandbox.client import Forkserver
 from carrara.sandbox.domain import ChildTask, Level, Limits
@@ -30,7 +32,6 @@ _COMMIT_AGAIN_SECONDS = 0.5
 _MOST_TRIES = {"57014": 3, "55P03": 3, "40P01": 5, "40001": 5}
 """Of SQLSTATEs that tell of the statement, not of a database that is away: timed out, locked, deadlocked, outrun."""
 
-_MAX_FILE_BYTES = 64 << 30
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +44,25 @@ class ChildRules:
     memory_bytes: int
     processes: int
     platform_address: tuple[str, int] | None
+    disk_bytes: int = 20 << 30
+    max_timeout_seconds: int = 7 * 86400
+
+    def limits(self, work: ChildWork) -> Limits:
+        """What this work gets; `Invalid` if it asks for more than there is: less than asked for would surprise."""
+        for name, wanted, most, code in (
+            ("memory_bytes", work.memory_bytes, self.memory_bytes, "memory_limit"),
+            ("timeout_seconds", work.timeout_seconds, self.max_timeout_seconds, "timeout_limit"),
+        ):
+            if wanted is not None and wanted > most:
+                message = f"spec.{name} is {wanted}, but the operator allows at most {most}; ask for less, or nothing"
+                issue = Issue(f"spec.{name}", message, code=code)
+                raise Invalid(message, code=code, issues=[issue], wanted=wanted, limit=most)
+        return Limits(
+            wall_seconds=work.timeout_seconds or self.timeout_seconds,
+            memory_bytes=work.memory_bytes or self.memory_bytes,
+            processes=self.processes,
+            file_bytes=self.disk_bytes,
+        )
 
 
 @dataclass
@@ -114,13 +134,17 @@ class Runner:
         reporter = Reporter(self._database, job, keeper, events=staging.events, clock=self._clock)
         try:
             with self._forkserver.spawn(task, max_frame_bytes=MAX_EVENT_BYTES) as child:
-                ended = run_to_end(child, keeper, reporter)
+                written = (staging.outputs, staging.scratch, child.scratch)
+                with DiskWatch(written, task.limits.file_bytes) as disk:
+                    ended = run_to_end(child, keeper, reporter, disk)
             reporter.finish()
         finally:
             reporter.close()
         fold = reporter.fold
         attempt.peak_memory_bytes = ended.peak_memory_bytes or None
-        if keeper.interruption is None:
+        if keeper.interruption is None and disk.complaint is not None:
+            attempt.error = error_of_disk(disk.complaint, task.limits.file_bytes)
+        elif keeper.interruption is None:
             attempt.error = error_of_exit(ended, task.limits, fold.user_error, has_result=fold.result is not None)
         return fold.result if attempt.error is None else None
 
@@ -141,12 +165,7 @@ class Runner:
             argument=work.argument,
             read_paths=(staging.inputs,),
             write_paths=(staging.outputs, staging.scratch),
-            limits=Limits(
-                wall_seconds=work.timeout_seconds or rules.timeout_seconds,
-                memory_bytes=work.memory_bytes or rules.memory_bytes,
-                processes=rules.processes,
-                file_bytes=_MAX_FILE_BYTES,
-            ),
+            limits=rules.limits(work),
             level=rules.level or self._forkserver.capabilities.achieved,
             environment=environment,
             import_paths=work.import_paths,
@@ -170,6 +189,7 @@ class Runner:
         elif keeper.interruption is Interruption.RELEASED:
             return self._commit(keeper, lambda session: attempts.release(session, job))
         failure = attempt.error or error_of_exception(RuntimeError("the attempt ended without saying how"))
+        failure = without_server_paths(failure, attempt_places(self._staging.place(job.id, job.attempt)))
         pause = attempt.least_pause_seconds
         return self._commit(
             keeper,

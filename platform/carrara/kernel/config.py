@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     )
     job_timeout_seconds: int = Field(3600, ge=1, description="how long a job may run that asks for nothing else")
     job_memory_bytes: int = Field(4 << 30, ge=64 << 20, description="of one job, beyond shared libraries")
+    job_max_timeout_seconds: int = Field(7 * 86400, ge=1, description="how long a job may ask to run")
+    job_disk_bytes: int = Field(20 << 30, ge=1 << 20, description="of all files that one running job has written")
     job_processes: int = Field(64, ge=1, description="processes and threads of one job")
 
     lease_seconds: float = Field(30.0, gt=0, description="after this silence a job goes to another worker")

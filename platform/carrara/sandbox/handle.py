@@ -57,6 +57,11 @@ class Child:
         for payload in news.payloads if news else ():
             self._hear(payload)
 
+    @property
+    def scratch(self) -> Path:
+        """The child's own folder, its HOME; it may write there."""
+        return self._ends.scratch
+
     def fileno(self) -> int:
         """The channel, for selectors: readable when `receive(0)` may give something."""
         return self._ends.channel.fileno()
