@@ -127,7 +127,7 @@ def test_an_unknown_address_is_a_problem_too(client: TestClient) -> None:
 
 def test_health_readiness_and_metrics_are_open(client: TestClient, admin: Actor) -> None:
     assert client.get("/healthz").text == "ok\n"
-    assert client.get("/readyz").json()["checks"] == {"database": "ok", "object_store": "ok"}
+    assert client.get("/readyz").json()["checks"] == {"database": "ok", "object_store": "ok", "schema": "ok"}
     assert 'carrara_api_requests_total{method="GET",route="/healthz",status="200"}' in client.get("/metrics").text
 
 
