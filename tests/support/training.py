@@ -27,6 +27,7 @@ from carrara.evaluation.ports import Standing
 from carrara.jobs.attempts import claim
 from carrara.jobs.bundles import record_bundle, store_archive
 from carrara.jobs.keeper import LeaseKeeper
+from carrara.jobs.limits import MostAllowed
 from carrara.jobs.ports import JobHandler
 from carrara.jobs.runner import ChildRules, Runner
 from carrara.jobs.service import JobService
@@ -179,7 +180,7 @@ def training_world(
     handlers: dict[JobKind, JobHandler] = {}
     jobs = JobService(handlers, CountingDoorbell())
     copier = ArtifactCopier(database, blobs, tracking, max_bytes=200 << 20)
-    handlers[JobKind.TRAIN] = TrainHandler(database, blobs)
+    handlers[JobKind.TRAIN] = TrainHandler(database, blobs, MostAllowed(2 << 30, 3600))
     handlers[JobKind.VALIDATE] = ValidateHandler(database, blobs, copier, jobs.submit)
     handlers[JobKind.EVALUATE] = EvaluateHandler(database, blobs, endpoints, clock)
     rules = ChildRules(None, timeout_seconds=240, memory_bytes=2 << 30, processes=64, platform_address=None)

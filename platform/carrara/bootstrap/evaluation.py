@@ -10,6 +10,7 @@ from carrara.deployments.domain import Endpoint, VersionFacts
 from carrara.evaluation import service
 from carrara.evaluation.handler import EvaluateHandler
 from carrara.evaluation.ports import Standing
+from carrara.jobs.limits import MostAllowed
 from carrara.kernel.clock import Clock
 from carrara.kernel.ids import ProjectId, ReleaseId
 from carrara.persistence.database import Database
@@ -55,11 +56,13 @@ class EvaluationParts:
     gates: EvaluationGates
 
 
-def build_evaluation(database: Database, blobs: Blobs, clock: Clock) -> EvaluationParts:
-    """Connects nothing."""
+def build_evaluation(
+    database: Database, blobs: Blobs, clock: Clock, *, most: MostAllowed | None = None
+) -> EvaluationParts:
+    """Connects nothing. `most`: what a training may ask for."""
     endpoints = KnownEndpoints()
     return EvaluationParts(
-        train=TrainHandler(database, blobs),
+        train=TrainHandler(database, blobs, most or MostAllowed()),
         evaluate=EvaluateHandler(database, blobs, endpoints, clock),
         endpoints=endpoints,
         gates=EvaluationGates(clock),

@@ -12,6 +12,7 @@ from carrara.deployments.ports import Neighbours
 from carrara.deployments.release_use import release_use
 from carrara.deployments.route_feed import RouteFeed
 from carrara.deployments.store import bump_generation
+from carrara.jobs.limits import MostAllowed
 from carrara.jobs.service import JobService
 from carrara.kernel.clock import Clock, SystemClock
 from carrara.kernel.config import Settings
@@ -53,7 +54,8 @@ def build(settings: Settings) -> Services:
     database, blobs = Database(url), Blobs(store)
     jobs = build_jobs(settings, clock)
     registry = build_registry(settings, database, blobs, jobs.service.submit, clock)
-    evaluation = build_evaluation(database, blobs, clock)
+    most = MostAllowed(settings.job_memory_bytes, settings.job_max_timeout_seconds)
+    evaluation = build_evaluation(database, blobs, clock, most=most)
     jobs.handlers[JobKind.VALIDATE] = registry.validate
     jobs.handlers[JobKind.TRAIN] = evaluation.train
     jobs.handlers[JobKind.EVALUATE] = evaluation.evaluate

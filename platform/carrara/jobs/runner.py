@@ -16,6 +16,7 @@ from carrara.jobs.attempts import Ending, Handlers
 from carrara.jobs.classification import error_of_disk, error_of_exception, error_of_exit, least_pause_of
 from carrara.jobs.disk_watch import DiskWatch
 from carrara.jobs.keeper import Interruption, LeaseKeeper
+from carrara.jobs.limits import MostAllowed
 from carrara.jobs.ports import ChildWork, ClaimedJob, JobHandler, Staging
 from carrara.jobs.pump import MAX_EVENT_BYTES, run_to_end
 from carrara.jobs.reporter import Reporter
@@ -23,7 +24,7 @@ from carrara.jobs.shown_paths import attempt_places, without_server_paths
 from carrara.jobs.staging import StagingArea
 from carrara.kernel.clock import Clock
 from carrara.kernel.crashpoint import crashpoint
-from carrara.kernel.errors import Invalid, Issue, Unavailable
+from carrara.kernel.errors import Unavailable
 from carrara.persistence.database import Database
 from carrara.sandbox.client import Forkserver
 from carrara.sandbox.domain import ChildTask, Level, Limits
@@ -48,15 +49,9 @@ class ChildRules:
     max_timeout_seconds: int = 7 * 86400
 
     def limits(self, work: ChildWork) -> Limits:
-        """What this work gets; `Invalid` if it asks for more than there is: less than asked for would surprise."""
-        for name, wanted, most, code in (
-            ("memory_bytes", work.memory_bytes, self.memory_bytes, "memory_limit"),
-            ("timeout_seconds", work.timeout_seconds, self.max_timeout_seconds, "timeout_limit"),
-        ):
-            if wanted is not None and wanted > most:
-                message = f"spec.{name} is {wanted}, but the operator allows at most {most}; ask for less, or nothing"
-                issue = Issue(f"spec.{name}", message, code=code)
-                raise Invalid(message, code=code, issues=[issue], wanted=wanted, limit=most)
+        """What this work gets; `Invalid` if it asks for more than there is."""
+        most = MostAllowed(self.memory_bytes, self.max_timeout_seconds)
+        most.refuse_more(memory_bytes=work.memory_bytes, timeout_seconds=work.timeout_seconds)
         return Limits(
             wall_seconds=work.timeout_seconds or self.timeout_seconds,
             memory_bytes=work.memory_bytes or self.memory_bytes,

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from carrara.datasets.domain import PreparedSplit, Snapshot, Split
 from carrara.datasets.preparation import fetch_snapshot, prepare_split
 from carrara.datasets.splits import check_spec
 from carrara.jobs.bundles import get_bundle, materialise_bundle
+from carrara.jobs.limits import MostAllowed
 from carrara.jobs.ports import ChildWork, ClaimedJob, Staging
 from carrara.kernel.crashpoint import crashpoint
 from carrara.kernel.errors import Invalid
@@ -53,6 +54,7 @@ class TrainHandler:
 
     database: Database
     blobs: Blobs
+    most: MostAllowed = field(default_factory=MostAllowed)
     kind: JobKind = JobKind.TRAIN
 
     def check(self, session: Session, project_id: ProjectId, spec: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -62,6 +64,7 @@ class TrainHandler:
         job that is tried again, keeps its snapshot.
         """
         wanted, snapshot = _wanted(session, project_id, spec)
+        self.most.refuse_more(memory_bytes=wanted.memory_bytes, timeout_seconds=wanted.timeout_seconds)
         bundle = None
         if isinstance(wanted.trainer, EntryTrainer):
             bundle = get_bundle(session, project_id, wanted.trainer.bundle)

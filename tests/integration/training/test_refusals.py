@@ -28,6 +28,8 @@ DIGEST = "sha256:" + "0" * 64
         ),
         ({"policy": {"rules": [{"rule": "metrc"}]}}, Invalid, "spec.policy"),
         ({"params": {"C": "much"}}, Invalid, "spec.params.C"),
+        ({"memory_bytes": (2 << 30) + 1}, Invalid, "at most 2147483648"),
+        ({"timeout_seconds": 3601}, Invalid, "at most 3600"),
     ],
 )
 def test_a_spec_that_cannot_run_is_refused_at_submission(
