@@ -52,24 +52,28 @@ def decide(
         created_at=store.database_now(session),
     )
     approval = history_store.add_approval(session, endpoint, draft, title=version.title)
-    facts = {"release": version.release.digest, "gates": gates.outcome.value, "endpoint": str(endpoint.id)}
-    _note(
-        session,
-        f"release.{approval.decision.value}",
-        project,
-        actor,
-        approval,
-        evaluation=approval.evaluation_digest,
-        policy=approval.policy_digest,
-        is_self_approval=approval.is_self_approval,
-        **facts,
-    )
+    _note_decision(session, project, actor, approval, release=version.release.digest, gates=gates.outcome.value)
     is_ended = False
     if approval.decision is Decision.REJECTED:
         told = f"{actor.name} rejected it" + (f": {body.comment}" if body.comment else "")
         is_ended = _end_rollout_of(session, endpoint, approval, By(actor.id, actor.name), told)
     acts.refresh_pointers(session, endpoint, tell=is_ended)
     return _view(session, project, endpoint, approval)
+
+
+def _note_decision(session: Session, project: Project, actor: Actor, approval: Approval, **facts: str) -> None:
+    _note(
+        session,
+        f"release.{approval.decision.value}",
+        project,
+        actor,
+        approval,
+        endpoint=str(approval.endpoint_id),
+        evaluation=approval.evaluation_digest,
+        policy=approval.policy_digest,
+        is_self_approval=approval.is_self_approval,
+        **facts,
+    )
 
 
 def revoke(

@@ -67,10 +67,17 @@ def owned(mlflow_server: MlflowServer) -> Iterator[Owned]:
     http.close()
 
 
-def attempts(own: Owned) -> dict[str, tuple[str, str, dict[str, Any]]]:
+Attempts = dict[str, tuple[str, str, dict[str, Any]]]
+
+
+def attempts(own: Owned) -> Attempts:
     """What B tries on A's things: method, path, request."""
+    return on_runs(own) | on_files(own) | on_versions(own) | on_logged_models(own)
+
+
+def on_runs(own: Owned) -> Attempts:
     run, experiment, logged = own.run, own.experiment, own.logged_model
-    source, tags, outputs = f"{own.uri}/model", [{"key": "t", "value": "b"}], [{"model_id": logged, "step": 0}]
+    tags, outputs = [{"key": "t", "value": "b"}], [{"model_id": logged, "step": 0}]
     metric = {"run_id": run, "key": "a", "timestamp": 2}
     return {
         "get run": ("GET", f"{API}/runs/get", {"params": {"run_id": run}}),
@@ -97,6 +104,12 @@ def attempts(own: Owned) -> dict[str, tuple[str, str, dict[str, Any]]]:
         "update run": ("POST", f"{API}/runs/update", {"json": {"run_id": run, "status": "FAILED"}}),
         "delete run": ("POST", f"{API}/runs/delete", {"json": {"run_id": run}}),
         "create run": ("POST", f"{API}/runs/create", {"json": {"experiment_id": experiment}}),
+    }
+
+
+def on_files(own: Owned) -> Attempts:
+    run = own.run
+    return {
         "list artifacts": ("GET", f"{API}/artifacts/list", {"params": {"run_id": run}}),
         "get artifact": ("GET", "/get-artifact", {"params": {"run_id": run, "path": "model/MLmodel"}}),
         "download": ("GET", f"{FILES}/{own.path}/model/MLmodel", {}),
@@ -106,6 +119,12 @@ def attempts(own: Owned) -> dict[str, tuple[str, str, dict[str, Any]]]:
         "delete artifact": ("DELETE", f"{FILES}/{own.path}/model/MLmodel", {}),
         "list by path": ("GET", FILES, {"params": {"path": f"workspaces/{own.workspace}"}}),
         "list by dots": ("GET", FILES, {"params": {"path": f"../{own.workspace}"}}),
+    }
+
+
+def on_versions(own: Owned) -> Attempts:
+    run, logged, source = own.run, own.logged_model, f"{own.uri}/model"
+    return {
         "get version": ("GET", f"{API}/model-versions/get", {"params": {"name": "m", "version": "1"}}),
         "download uri": ("GET", f"{API}/model-versions/get-download-uri", {"params": {"name": "m", "version": "1"}}),
         "version's artifact": (
@@ -133,6 +152,12 @@ def attempts(own: Owned) -> dict[str, tuple[str, str, dict[str, Any]]]:
             f"{API}/model-versions/create",
             {"json": {"name": "m", "source": f"models:/{logged}", "model_id": logged}},
         ),
+    }
+
+
+def on_logged_models(own: Owned) -> Attempts:
+    experiment, logged, tags = own.experiment, own.logged_model, [{"key": "t", "value": "b"}]
+    return {
         "get logged model": ("GET", f"{API}/logged-models/{logged}", {}),
         "its files": ("GET", f"{API}/logged-models/{logged}/artifacts/directories", {}),
         "tag logged model": (

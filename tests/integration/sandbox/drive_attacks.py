@@ -54,7 +54,6 @@ def lay_out(folder: Path) -> dict[str, Any]:
     (other / "weights").write_text("w")
     shared = Path("/dev/shm") / f"carrara-test-{os.getpid()}"
     shared.write_text("shared")
-    listeners: list[tuple[socket.socket, Any]] = []
     tcp = socket.create_server(("127.0.0.1", 0))
     path = str(victim / "s")
     unix = socket.socket(socket.AF_UNIX)
@@ -69,8 +68,7 @@ def lay_out(folder: Path) -> dict[str, Any]:
     Path(victim / "d").chmod(0o666)
     unix.listen()
     abstract.listen()
-    listeners += [(tcp, serve), (unix, serve), (abstract, serve), (udp, answer), (datagram, answer)]
-    for listener, function in listeners:
+    for listener, function in ((tcp, serve), (unix, serve), (abstract, serve), (udp, answer), (datagram, answer)):
         threading.Thread(target=function, args=(listener,), daemon=True).start()
     open_file = os.open(victim / "private.txt", os.O_RDONLY)
     os.set_inheritable(open_file, True)
