@@ -306,7 +306,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("token_hash", name=op.f("uq_job_attempts_token_hash")),
     )
     op.create_index(
-        "ix_job_attempts_open", "job_attempts", ["job_id"], unique=False, postgresql_where=sa.text("finished_at IS NULL")
+        "ix_job_attempts_open",
+        "job_attempts",
+        ["job_id"],
+        unique=False,
+        postgresql_where=sa.text("finished_at IS NULL"),
     )
     op.create_table(
         "job_logs",

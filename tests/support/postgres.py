@@ -22,7 +22,8 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from carrara.embedded.postgres import OWNER_ROLE, EmbeddedPostgres
+from carrara.embedded.postgres import EmbeddedPostgres
+from carrara.embedded.postgres_cluster import OWNER_ROLE
 from carrara.persistence.migrations import upgrade
 
 _TEMPLATE = "carrara_template"
