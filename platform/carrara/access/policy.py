@@ -19,6 +19,7 @@ class Permission(StrEnum):
     REGISTER_VERSION = "register_version"
     RETIRE_VERSION = "retire_version"
     MANAGE_ENDPOINT = "manage_endpoint"
+    SET_FALLBACK = "set_fallback"
     SET_POLICY = "set_policy"
     APPROVE = "approve"
     REVOKE_APPROVAL = "revoke_approval"
@@ -40,6 +41,7 @@ POLICY: Mapping[Permission, frozenset[MemberRole]] = {
     Permission.REGISTER_VERSION: frozenset({_SCIENTIST}),
     Permission.RETIRE_VERSION: frozenset({_SCIENTIST, _ADMIN}),
     Permission.MANAGE_ENDPOINT: frozenset({_SCIENTIST, _ADMIN}),
+    Permission.SET_FALLBACK: frozenset({_SCIENTIST, _APPROVER, _ADMIN}),
     Permission.SET_POLICY: frozenset({_ADMIN}),
     Permission.APPROVE: frozenset({_APPROVER}),
     Permission.REVOKE_APPROVAL: frozenset({_APPROVER, _ADMIN}),

@@ -9,7 +9,7 @@ import typer
 from carrara.cli import session
 from carrara.cli.exits import Exit
 from carrara.cli.session import command
-from carrara.cli.terminal import short, terminal
+from carrara.cli.terminal import short, shown, terminal
 from carrara.contracts.deployments import EndpointView, PromotionView, ReleaseRef, RolloutView
 from carrara.contracts.routes import Fallback
 from carrara.kernel.errors import Invalid
@@ -134,7 +134,9 @@ def promote(
 
         def show_step(rollout: RolloutView) -> None:
             steps = {"preparing": 1, "rehearsing": 2, "switching": 3}
-            bar.update(task, completed=steps.get(rollout.state, 4), description=f"{rollout.state}: {rollout.reason}")
+            bar.update(
+                task, completed=steps.get(rollout.state, 4), description=shown(f"{rollout.state}: {rollout.reason}")
+            )
 
         ended = client.wait_for_rollout(endpoint, answer.rollout.id, on_change=show_step)
     _tell_end(ended)
@@ -158,10 +160,10 @@ def rollback(
     client = session.project().endpoints
     leaving = to_leave(client.get(endpoint), to)
     view = client.roll_back(endpoint, reason=reason, to=to, leaving=leaving.digest if leaving else None)
-    terminal.say(f"[bold]{endpoint}[/]: {view.message}")
+    terminal.say(f"[bold]{endpoint}[/]: {shown(view.message)}")
     if wait and not view.only_aborted:
         confirmed = client.wait_until_confirmed(endpoint)
-        terminal.say(f"[green]{confirmed.status.message}[/]")
+        terminal.say(f"[green]{shown(confirmed.status.message)}[/]")
     terminal.answer(view)
 
 
@@ -233,7 +235,7 @@ def _decide(model: str, version: int, endpoint: str, decision: str, comment: str
 
 def _show(endpoint: EndpointView) -> None:
     style = STATE_STYLE[endpoint.status.state]
-    terminal.say(f"[bold]{endpoint.name}[/]  [{style}]{endpoint.status.state}[/]: {endpoint.status.message}")
+    terminal.say(f"[bold]{endpoint.name}[/]  [{style}]{endpoint.status.state}[/]: {shown(endpoint.status.message)}")
     back = endpoint.rollback
     terminal.table(
         ["", ""],
@@ -260,9 +262,11 @@ def _explain(answer: PromotionView) -> None:
 
 def _tell_end(rollout: RolloutView) -> None:
     if rollout.state == "confirmed":
-        terminal.say(f"[green]live[/]: {named(rollout.release)} at [bold]{rollout.endpoint}[/]. {rollout.reason}")
+        terminal.say(
+            f"[green]live[/]: {named(rollout.release)} at [bold]{rollout.endpoint}[/]. {shown(rollout.reason)}"
+        )
     else:
-        terminal.say(f"[red]{rollout.state}[/]: {rollout.reason}. What was live before is live.")
+        terminal.say(f"[red]{rollout.state}[/]: {shown(rollout.reason)}. What was live before is live.")
     terminal.answer(rollout)
     if rollout.state != "confirmed":
         raise typer.Exit(Exit.ROLLED_BACK)

@@ -10,7 +10,7 @@ from carrara.deployments.domain import By, Check, Endpoint, LedgerEntry, Rollout
 from carrara.deployments.ledger import newest_decisions
 from carrara.deployments.ports import Neighbours
 from carrara.deployments.promotion import Change, Facts, check_strategy, conditions, met, refuse_unmet
-from carrara.deployments.service import declare_fallback, get_rollout, show_rollout
+from carrara.deployments.service import declare_fallback, get_rollout, refuse_unseen_constant, show_rollout
 from carrara.kernel.errors import Conflict
 from carrara.kernel.ids import RolloutId
 
@@ -32,6 +32,7 @@ def promote(
     assert release is not None  # noqa: S101  # the conditions passed
     endpoint = facts.endpoint
     if body.fallback is not None and body.fallback != endpoint.fallback:
+        refuse_unseen_constant(session, endpoint, body.fallback)
         endpoint = declare_fallback(session, project, actor, endpoint, body.fallback, reason=body.reason)
     rollout = acts.start_rollout(
         session,

@@ -68,10 +68,13 @@ def set_policy(session: Session, project: Project, actor: Actor, name: str, body
 
 
 def set_fallback(
-    session: Session, project: Project, actor: Actor, name: str, body: wire.SetFallback
+    session: Session, project: Project, actor: Actor, name: str, body: wire.SetFallback, *, is_approver: bool
 ) -> wire.EndpointView:
-    """Another fallback. `Refused` if it is taken away while it answers, or while it is the only way back."""
+    """Another fallback. `Refused` if it is taken away while it answers, or while it is the only way back, and to all
+    but approvers if it is a constant and the endpoint has been live."""
     endpoint = store.find_endpoint(session, project.id, name, lock=True)
+    if not is_approver:
+        refuse_unseen_constant(session, endpoint, body.fallback)
     if body.fallback is None:
         _refuse_bare(session, project, endpoint)
     declare_fallback(session, project, actor, endpoint, body.fallback, reason=body.reason)
@@ -125,6 +128,17 @@ def list_rollouts(
     names = names_of(session, project, ids, {rollout.started_by for rollout in shown})
     items = [rollout_view(endpoint, rollout, names) for rollout in shown]
     return Page(items=items, next=str(shown[-1].id) if len(found) > limit else None)
+
+
+def refuse_unseen_constant(session: Session, endpoint: Endpoint, fallback: Fallback | None) -> None:
+    """`Refused` for a constant on an endpoint with a history: one call of a rollback would put it live, unapproved."""
+    changes = fallback is not None and fallback != endpoint.fallback and fallback.kind == "constant"
+    if changes and history_store.ledger_of(session, endpoint):
+        raise Refused(
+            f"{endpoint.name} has been live, so what it answers without a release is an approver's to change; "
+            "ask one, or declare `unavailable`",
+            code="fallback_needs_approver",
+        )
 
 
 def _refuse_bare(session: Session, project: Project, endpoint: Endpoint) -> None:

@@ -102,6 +102,18 @@ def test_from_an_empty_endpoint_to_live_and_back_over_http(api: Api, fleet: Flee
     assert [entry["kind"] for entry in rest["items"]] == ["promotion"]
 
 
+def test_no_constant_goes_live_by_way_of_the_fallback_without_an_approver(api: Api, fleet: Fleet) -> None:
+    town = api.town
+    town.endpoint(fallback=FALLBACK)
+    town.go_live(town.version(1), fleet)
+    other = {"fallback": {"kind": "constant", "prediction": "PAY EVE"}, "reason": "x"}
+    refused = api.endpoint("PUT", "/arrivals/fallback", json=other, by=town.cyd)
+    assert (refused.status_code, refused.json()["code"]) == (409, "fallback_needs_approver")
+    assert api.endpoint("PUT", "/arrivals/fallback", json=other, by=town.bob).status_code == 200
+    silent = {"fallback": {"kind": "unavailable"}, "reason": "x"}
+    assert api.endpoint("PUT", "/arrivals/fallback", json=silent, by=town.cyd).status_code == 200
+
+
 def test_retried_rollback_with_its_key_is_one_rollback(api: Api, fleet: Fleet) -> None:
     town = api.town
     town.endpoint(fallback=FALLBACK)

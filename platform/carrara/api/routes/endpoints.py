@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy.orm import Session
 
+from carrara.access.domain import MemberRole
 from carrara.access.policy import Permission
 from carrara.api.call import Call, allowed
 from carrara.contracts import deployments as wire
@@ -17,6 +18,7 @@ from carrara.kernel.ids import RolloutId
 router = APIRouter(prefix="/projects/{project}/endpoints", tags=["endpoints"])
 
 Reader = Annotated[Call, Depends(allowed(Permission.READ))]
+FallbackSetter = Annotated[Call, Depends(allowed(Permission.SET_FALLBACK))]
 Manager = Annotated[Call, Depends(allowed(Permission.MANAGE_ENDPOINT))]
 PolicySetter = Annotated[Call, Depends(allowed(Permission.SET_POLICY))]
 Promoter = Annotated[Call, Depends(allowed(Permission.PROMOTE))]
@@ -49,9 +51,15 @@ def set_policy(call: PolicySetter, endpoint: str, body: wire.SetPolicy) -> wire.
 
 
 @router.put("/{endpoint}/fallback")
-def set_fallback(call: Manager, endpoint: str, body: wire.SetFallback) -> wire.EndpointView:
-    """Declares what answers when no release is live."""
-    return call.write(200, lambda session: service.set_fallback(session, call.project, call.actor, endpoint, body))
+def set_fallback(call: FallbackSetter, endpoint: str, body: wire.SetFallback) -> wire.EndpointView:
+    """Declares what answers when no release is live. Once one was, another constant is an approver's to declare."""
+    is_approver = MemberRole.APPROVER in call.roles
+    return call.write(
+        200,
+        lambda session: service.set_fallback(
+            session, call.project, call.actor, endpoint, body, is_approver=is_approver
+        ),
+    )
 
 
 @router.post("/{endpoint}/promotions", status_code=202)
