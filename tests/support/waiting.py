@@ -12,7 +12,8 @@ T = TypeVar("T")
 def eventually(check: Callable[[], T], *, within_seconds: float, what: str, every_seconds: float = 0.05) -> T:
     """The first true answer of `check`. AssertionError naming `what` and the last answer if none comes in time.
 
-    A `check` that raises AssertionError, OSError or httpx.TransportError has not succeeded yet; any other error is a fault of the test.
+    A `check` that raises AssertionError, OSError or httpx.TransportError has not succeeded yet; any other error is a
+    fault of the test.
     """
     deadline = time.monotonic() + within_seconds
     last: object = None
