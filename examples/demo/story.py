@@ -57,9 +57,9 @@ def meet(platform: DemoPlatform, narrator: Narrator) -> None:
             admin.create_user(name)
             platform.secrets[name] = admin.issue_token("demo", user=name).secret
         members = platform.project_as("admin")
-        members.set_roles("ada", ["data_scientist"])
+        members.set_roles("ada", ["data_scientist", "approver"])  # so that only four eyes stop her
         members.set_roles("grace", ["approver"])
-        narrator.outcome(f"project {project.name}, tier {project.tier}; ada trains, grace approves")
+        narrator.outcome(f"project {project.name}, tier {project.tier}; ada trains, grace approves (ada could, but not her own)")
 
 
 def push(ada: ProjectClient, table: Path, narrator: Narrator) -> None:
@@ -138,7 +138,7 @@ def promote_first(ada: ProjectClient, version: VersionView, table: Path, narrato
         rollout = promote(ada, version, bar, reason="first version", fallback=fallback)
         ada.predictions.predict(ENDPOINT, rows_of(version, table, [0]))
         narrator.mark_first_prediction()
-        narrator.outcome(rollout.reason)
+        narrator.outcome(f"loaded, self-tested and confirmed by {rollout.reason}")
 
 
 def promote(ada: ProjectClient, version: VersionView, bar: Bar, *, reason: str, **options: Any) -> RolloutView:
