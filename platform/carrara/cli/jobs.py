@@ -45,8 +45,10 @@ def train(
         reason = version.rejection.message if version.rejection else "no reason is known"
         terminal.note(f"[red]rejected[/]: {version.model} {version.number}: {shown(reason)}")
         raise typer.Exit(Exit.REFUSED)
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in (ended.result or {}).get("metrics", {}).items())
-    terminal.say(f"[green]{version.state}[/]: [bold]{version.model} {version.number}[/]  {figures}")
+    evaluation = client.evaluations.newest(version.model, version.number)
+    found = evaluation.report.metrics if evaluation is not None else {}
+    figures = ", ".join(f"{name} {metric.value:.4g}" for name, metric in found.items() if metric.value is not None)
+    terminal.say(f"[green]{version.state}[/]: [bold]{version.model} {version.number}[/], on the holdout {figures}")
 
 
 @command(jobs, "list")

@@ -128,7 +128,7 @@ def summary(urls: dict[str, str], data_dir: str, token_path: str, *, has_token: 
     """What to do next, once all is ready."""
     token = token_path if has_token else f"{token_path} (not there yet)"
     return f"""
-  API and web    {urls["platform"]}
+  API            {urls["platform"]}
   predictions    {urls["serving"]}
   admin token    {token}
   data and logs  {data_dir}
