@@ -64,7 +64,8 @@ def prepare(project: ProjectClient, table: Path) -> None:
             x, y = source.gauss(0, 1), source.gauss(0, 1)
             rows.writerow([number, f"{x:.4f}", f"{y:.4f}", int(x + y + source.gauss(0, 0.5) > 0)])
     project.datasets.push("rows", table)
-    project.endpoints.create("e", fallback=Fallback(kind="unavailable"))
+    policy = project.evaluations.put_policy({"rules": [{"rule": "metric", "name": "roc_auc", "at_least": 0.5}]})
+    project.endpoints.create("e", policy=policy.digest, fallback=Fallback(kind="unavailable"))
     for strength in (1.0, 0.5):
         job = project.jobs.wait(project.training.start({**SPEC, "params": {"C": strength}}).id)
         version = project.models.wait_for_job("m", job.id)
