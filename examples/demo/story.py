@@ -59,7 +59,7 @@ def meet(platform: DemoPlatform, narrator: Narrator) -> None:
         members = platform.project_as("admin")
         members.set_roles("ada", ["data_scientist", "approver"])  # so that only four eyes stop her
         members.set_roles("grace", ["approver"])
-        narrator.outcome(f"project {project.name}, tier {project.tier}; ada trains, grace approves (ada could, but not her own)")
+        narrator.outcome(f"project {project.name}, tier {project.tier}; ada trains, grace approves; nobody their own")
 
 
 def push(ada: ProjectClient, table: Path, narrator: Narrator) -> None:
