@@ -11,7 +11,7 @@ from tests.support.fleet import Fleet
 
 from carrara.contracts.routes import Fallback
 
-_OTHER = Fallback(kind="constant", prediction=True)
+_OTHER = Fallback(kind="unavailable")  # another constant would be an approver's to declare
 CHANGES: dict[str, Callable[[Town, str, Any], Any]] = {
     "promoted with another fallback": lambda town, v3, _: [town.promote(v3, fallback=_OTHER)],
     "rolled back": lambda town, v3, _: [town.roll_back()],
