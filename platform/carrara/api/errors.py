@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from carrara.contracts.problem import Problem, ProblemIssue
+from carrara.contracts.problem import Problem, ProblemIssue, describe
 from carrara.contracts.wire import BAD_VALUE
 from carrara.kernel import errors
 
@@ -37,21 +37,7 @@ def install_error_handlers(app: FastAPI) -> None:
 def problem_of(error: errors.CarraraError, request_id: str | None) -> Problem:
     """The wire form of a failure of ours."""
     status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
-    issues = [
-        ProblemIssue(where=i.where, message=i.message, code=i.code, facts=dict(i.facts or {}))
-        for i in getattr(error, "issues", ())
-    ]
-    return Problem(
-        type=f"urn:carrara:problem:{error.code}",
-        title=error.code.replace("_", " "),
-        status=status,
-        detail=error.message,
-        code=error.code,
-        kind=error.kind,
-        facts=error.facts,
-        issues=issues,
-        request_id=request_id,
-    )
+    return describe(error, status=status, kind=error.kind, request_id=request_id)
 
 
 def answer_to(error: errors.CarraraError, request_id: str | None) -> JSONResponse:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from carrara.contracts.wire import Answer
+from carrara.kernel.errors import CarraraError
 
 
 class ProblemIssue(Answer):
@@ -29,3 +30,22 @@ class Problem(Answer):
     facts: dict[str, Any] = {}
     issues: list[ProblemIssue] = []
     request_id: str | None = None
+
+
+def describe(error: CarraraError, *, status: int, kind: str, request_id: str | None) -> Problem:
+    """The wire form of a failure of ours; the edge that answers knows the status and the kind."""
+    issues = [
+        ProblemIssue(where=found.where, message=found.message, code=found.code, facts=dict(found.facts or {}))
+        for found in getattr(error, "issues", ())
+    ]
+    return Problem(
+        type=f"urn:carrara:problem:{error.code}",
+        title=error.code.replace("_", " "),
+        status=status,
+        detail=error.message,
+        code=error.code,
+        kind=kind,
+        facts=error.facts,
+        issues=issues,
+        request_id=request_id,
+    )

@@ -1,6 +1,6 @@
 """The only table from kinds of failure to HTTP on the serving port. Every error body is a problem (RFC 9457)."""
 
-from carrara.contracts.problem import Problem, ProblemIssue
+from carrara.contracts.problem import Problem, describe
 from carrara.inference import failures
 from carrara.kernel import errors
 
@@ -26,21 +26,7 @@ def problem_of(error: errors.CarraraError, request_id: str) -> Problem:
     """The wire form of a failure of ours."""
     status = _BY_CODE.get(error.code) or next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
     kind = next((family.default_code for family in _OWN_KINDS if isinstance(error, family)), error.kind)
-    issues = [
-        ProblemIssue(where=found.where, message=found.message, code=found.code, facts=dict(found.facts or {}))
-        for found in getattr(error, "issues", ())
-    ]
-    return Problem(
-        type=f"urn:carrara:problem:{error.code}",
-        title=error.code.replace("_", " "),
-        status=status,
-        detail=error.message,
-        code=error.code,
-        kind=kind,
-        facts=error.facts,
-        issues=issues,
-        request_id=request_id,
-    )
+    return describe(error, status=status, kind=kind, request_id=request_id)
 
 
 def headers_of(error: errors.CarraraError) -> list[tuple[bytes, bytes]]:
